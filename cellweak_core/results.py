@@ -250,8 +250,8 @@ def beside_paper(rows: "pd.DataFrame", chapter: str) -> "pd.DataFrame":
     paper = load(chapter)
     paper = paper.loc[paper["kind"] == "result", list(ROW_COLUMNS)].drop(columns="chapter")
     run = rows.loc[rows["chapter"] == chapter, list(ROW_COLUMNS)].drop(columns="chapter")
-    paper, run = (side.rename(columns=lambda c, e=end: c if c in keys else f"{c}_{e}")
-                  for side, end in ((paper, "paper"), (run, "run")))  # fmt: skip
+    paper = paper.rename(columns={name: f"{name}_paper" for name in paper.columns if name not in keys})
+    run = run.rename(columns={name: f"{name}_run" for name in run.columns if name not in keys})
     both = pd.merge(paper, run, on=keys, how="outer", sort=False)
     order = {key: at for at, key in enumerate(pd.concat([paper["item"], run["item"]]).drop_duplicates())}
     return both.sort_values("item", key=lambda items: items.map(order), kind="stable", ignore_index=True)
