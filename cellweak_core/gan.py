@@ -1,0 +1,74 @@
+"""Losses of generative adversarial networks, as the papers' equations print them.
+
+        z ~ N(0, 1) --> generator --> fake --\
+                                              critic --> one score per image
+                              real images ---/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def minimax_losses(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Discriminator's and generator's loss of the original GAN game, both to be minimised.
+
+    `min_G max_D E[log D(x)] + E[log(1 - D(G(z)))]`, with `D = sigmoid(logit)`.
+    Source: Wang et al., Eq. 1 (Goodfellow et al. 2014). The papers train with `critic_loss` instead.
+
+    Args:
+        real_logits: `(N,)` scores of real images.
+        fake_logits: `(M,)` scores of generated images.
+
+    Returns:
+        Two scalars: the discriminator's (the negative of the game's value) and the generator's loss.
+    """
+    fake_term = F.logsigmoid(-fake_logits).mean()
+    return -(F.logsigmoid(real_logits).mean() + fake_term), fake_term
+
+
+def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """The Wasserstein critic's loss without its penalty: `E[D(G(z))] - E[D(x)]`.
+
+    Source: Wang et al., Eq. 2 (Arjovsky et al. 2017); no hinge, no sigmoid: the scores are unbounded.
+    """
+    return fake_scores.mean() - real_scores.mean()
+
+
+def generator_loss(fake_scores: Tensor) -> Tensor:
+    """The Wasserstein generator's loss, `-E[D(G(z))]` (Wang et al., Eq. 2)."""
+    return -fake_scores.mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """The term `R` of Eq. 2: how far the critic's slope is from one between real and generated images.
+
+    `E[(||grad_x D(x_hat)||_2 - 1)^2]`, `x_hat = e x + (1 - e) G(z)`, one `e ~ U(0, 1)` per pair.
+    Source: Gulrajani et al. 2017, Algorithm 1, which Wang et al. cite for `R`. To be multiplied by its weight.
+
+    Args:
+        critic: Maps `(N, ...)` to `(N,)`.
+        real: `(N, C, H, W)`.
+        fake: As `real`; no gradient flows into it.
+        generator: Source of `e`, on the device of `real`.
+
+    Returns:
+        A scalar, differentiable in the critic's parameters.
+
+    Raises:
+        ValueError: The two batches differ in shape.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"real and fake: expected one shape, got {tuple(real.shape)} and {tuple(fake.shape)}")
+    mix = torch.rand(len(real), *[1] * (real.ndim - 1), generator=generator, device=real.device, dtype=real.dtype)
+    between = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    # The small constant keeps the square root's derivative finite where the slope is exactly zero.
+    norm = (slope.flatten(1).square().sum(1) + 1e-12).sqrt()
+    return (norm - 1).square().mean()

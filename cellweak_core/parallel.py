@@ -1,0 +1,194 @@
+"""Independent work: folds, seeds, fractions, shards; each result one file, done work skipped.
+
+    runs ---> joblib (processes here, or Dask workers anywhere) ---> one file per result ---> list of results
+                                                         ^ a killed call leaves these, the next one starts from them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .files import CellweakWarning, atomic_path
+
+Result = dict[str, Any]
+Task = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
+
+GROUND_FLOOR = ("gan.py", "images.py", "parallel.py", "training.py", "uncertainty.py")
+DRAWING = ("figures.py",)  # draws results and never computes them: a change there leaves results true
+
+
+def save_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write one result as a single safetensors file: arrays as tensors, all else as JSON in its header.
+
+    Raises:
+        TypeError: A value is neither an array nor JSON.
+    """
+    from safetensors.torch import save_file
+
+    tensors, plain = {}, {}
+    for name, value in result.items():
+        if isinstance(value, np.ndarray):
+            tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
+        elif isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().contiguous()
+        else:
+            plain[name] = value
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={"json": json.dumps(plain, allow_nan=True)})
+
+
+def load_result(path: Path) -> Result:
+    """Read what `save_result` wrote; arrays come back as torch tensors."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        result = dict(json.loads(file.metadata()["json"]))
+        result.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+    return result
+
+
+def code_digest(func: Task) -> str:
+    """Digest of the code a task can reach: its own folder and the ground floor's computing modules."""
+    import sys
+
+    core = Path(__file__).parent
+    digest = hashlib.sha256(func.__qualname__.encode())
+    source = sys.modules[func.__module__].__file__
+    folder = Path(source).parent if source else core
+    files = sorted(p for p in folder.glob("*.py") if p.name not in DRAWING) if folder != core else []
+    for path in [*files, *(core / name for name in GROUND_FLOOR)]:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _shared_digest(shared: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(shared):
+        value = shared[name]
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().numpy()
+        if isinstance(value, np.ndarray):
+            digest.update(f"{name}{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).data)
+        else:
+            digest.update(f"{name}{json.dumps(value, sort_keys=True, default=str)}".encode())
+    return digest.hexdigest()
+
+
+def _backend(n_jobs: int, scheduler: str) -> AbstractContextManager[Any]:
+    import joblib
+
+    if not scheduler:
+        threads = max(1, (os.cpu_count() or 1) // max(1, n_jobs))
+        return joblib.parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=threads)
+    from distributed import Client
+
+    client = Client(scheduler)  # registers itself as joblib's Dask backend target
+    return joblib.parallel_config(backend="dask", client=client)
+
+
+def _call(func: Task, run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> tuple[Result, str]:
+    try:
+        return dict(func(run, shared, checkpoint)), ""
+    except Exception as error:
+        # One failed run must not throw away the others': it is reported when the rest is done.
+        import traceback
+
+        return {}, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
+
+
+def map_runs(
+    func: Task,
+    runs: Sequence[Mapping[str, Any]],
+    *,
+    folder: Path | str,
+    shared: Mapping[str, Any] | None = None,
+    n_jobs: int = 1,
+    scheduler: str | None = None,
+    version: str = "",
+    desc: str = "",
+) -> list[Result]:
+    """Call `func(run, shared, checkpoint)` for every run, in parallel, and keep each result as a file.
+
+    A result is found again by its run, the shared data, `version` and the code it was made by, so that a second call
+    does only what is missing, and a changed core or data set recomputes.
+
+    Args:
+        func: Module-level function; returns a mapping of arrays and JSON values. `checkpoint` is a path of its own
+            for `training.run_steps`, removed once the result is saved.
+        runs: JSON-able parameters, one mapping per call.
+        folder: Where the results lie.
+        shared: Arrays that all runs read (memory-mapped between processes, sent once).
+        n_jobs: Processes; 1 stays in this one. -1 takes every core.
+        scheduler: Address of a Dask scheduler ("tcp://host:8786"); default the environment's `CELLWEAK_SCHEDULER`.
+        version: More that the results depend on.
+        desc: The progress bar's label.
+
+    Returns:
+        The results, in the order of `runs`; arrays as torch tensors.
+
+    Raises:
+        RuntimeError: Runs failed; the message shows the first error. The other results are kept.
+    """
+    import joblib
+    from tqdm.auto import tqdm
+
+    folder, shared = Path(folder), shared or {}
+    scheduler = os.environ.get("CELLWEAK_SCHEDULER", "") if scheduler is None else scheduler
+    made_of = f"{code_digest(func)}{_shared_digest(shared)}{version}"
+    keys = [
+        hashlib.sha256((made_of + json.dumps(dict(run), sort_keys=True)).encode()).hexdigest()[:20] for run in runs
+    ]
+    paths = [folder / f"{key}.safetensors" for key in keys]
+    found: dict[int, Result] = {}
+    for i, path in enumerate(paths):
+        if path.is_file():
+            try:
+                found[i] = load_result(path)
+            except Exception as error:  # a damaged file is computed again, and said so
+                import warnings
+
+                warnings.warn(f"{path}: not readable ({error}); computed again", CellweakWarning, stacklevel=2)
+    todo = [i for i in range(len(runs)) if i not in found]
+    failed: dict[int, str] = {}
+    bar = tqdm(total=len(runs), initial=len(found), desc=desc, disable=None if desc else True)
+
+    def keep(i: int, result: Result, error: str) -> None:
+        bar.update()
+        if error:
+            failed[i] = error
+            return
+        save_result(paths[i], result)
+        found[i] = load_result(paths[i])
+        paths[i].with_suffix(".ckpt").unlink(missing_ok=True)
+
+    if n_jobs == 1 and not scheduler:
+        for i in todo:
+            keep(i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
+    elif todo:
+
+        def numbered(i: int, shared: Mapping[str, Any]) -> tuple[int, Result, str]:
+            return (i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
+
+        with _backend(n_jobs, scheduler):
+            pool = joblib.Parallel(return_as="generator_unordered")
+            for i, result, error in pool(joblib.delayed(numbered)(i, shared) for i in todo):
+                keep(i, result, error)
+    bar.close()
+    if failed:
+        first = min(failed)
+        raise RuntimeError(
+            f"{desc or func.__qualname__}: {len(failed)} of {len(runs)} runs failed ({len(found)} are kept in {folder}); "
+            f"the first, {dict(runs[first])}:\n{failed[first]}"
+        )
+    return [found[i] for i in range(len(runs))]

@@ -1,0 +1,140 @@
+"""One loop for every training: Lightning Fabric for the device, a checkpoint to go on from.
+
+    step 0 .. every .. 2*every .. KILLED        the checkpoint holds weights, optimisers and random states,
+              [ckpt]    [ckpt]   -> resume      so that the resumed run ends with the same weights, bit for bit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .files import CellweakWarning, atomic_path
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Stateful(Protocol):
+    """Anything with a state to save: modules, optimisers, schedulers."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The state."""
+
+    def load_state_dict(self, state: Any) -> Any:  # noqa: ANN401 - torch's own signature
+        """Take the state."""
+
+
+def make_fabric(device: str = "auto", precision: str = "32-true", devices: int = 1) -> Fabric:
+    """A Lightning Fabric for the device: one code path for CPU, one GPU and several.
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        precision: "32-true" or "bf16-mixed".
+        devices: How many GPUs.
+
+    Raises:
+        ValueError: An unknown device, or one that this machine does not have.
+    """
+    import logging
+
+    from lightning_fabric import Fabric
+
+    known = ("auto", "cpu", "cuda", "mps")
+    if device not in known:
+        raise ValueError(f"device: expected one of {', '.join(known)}, got {device!r}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: 'cuda' was asked for and torch finds no GPU here; use 'auto' or 'cpu'")
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its greeting is no part of a page
+    return Fabric(accelerator=device, devices=devices, precision=precision)  # type: ignore[arg-type]
+
+
+def random_source(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A seeded generator, so that no loop depends on the global random state of another."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def _state(item: Stateful | torch.Generator) -> Any:  # noqa: ANN401
+    return item.get_state() if isinstance(item, torch.Generator) else item.state_dict()
+
+
+def _restore(item: Stateful | torch.Generator, state: Any) -> None:  # noqa: ANN401
+    if isinstance(item, torch.Generator):
+        item.set_state(state.cpu())
+    else:
+        item.load_state_dict(state)
+
+
+def run_steps(
+    step: Callable[[int], Mapping[str, float | Tensor]],
+    n_steps: int,
+    *,
+    state: Mapping[str, Stateful | torch.Generator],
+    checkpoint: Path | None = None,
+    every: int = 250,
+    log_every: int = 1,
+    version: str = "",
+    desc: str = "",
+) -> dict[str, list[float]]:
+    """Run `step(0) .. step(n_steps - 1)`, save the state now and then, and go on from it when called again.
+
+    Args:
+        step: One training step; returns what to log, as scalars.
+        n_steps: Steps in all, those of an interrupted call included.
+        state: All that a step changes and that must survive: modules, optimisers, random sources.
+        checkpoint: Where to save; None keeps nothing. A file of another `version` is left aside with a warning.
+        every: Steps between checkpoints.
+        log_every: Steps between logged values (the first and the last step are always logged).
+        version: What the checkpoint belongs to (a digest of parameters and data).
+        desc: The progress bar's label.
+
+    Returns:
+        `{"step": [...], name: [...]}`, one entry per logged step.
+    """
+    import warnings
+
+    from tqdm.auto import tqdm
+
+    start, history = 0, dict[str, list[float]]()
+    if checkpoint is not None and checkpoint.is_file():
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        if saved["version"] == version and saved["step"] <= n_steps:
+            for name, item in state.items():
+                _restore(item, saved["state"][name])
+            torch.set_rng_state(saved["rng"])
+            if torch.cuda.is_available() and saved["cuda_rng"]:
+                torch.cuda.set_rng_state_all(saved["cuda_rng"])
+            start, history = saved["step"], saved["history"]
+        else:
+            warnings.warn(f"{checkpoint} is of other parameters or data: training anew", CellweakWarning, stacklevel=2)
+
+    def save(done: int) -> None:
+        assert checkpoint is not None
+        content = {
+            "version": version,
+            "step": done,
+            "history": history,
+            "state": {name: _state(item) for name, item in state.items()},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        with atomic_path(checkpoint) as part:
+            torch.save(content, part)
+
+    for i in tqdm(range(start, n_steps), desc=desc, initial=start, total=n_steps, disable=None if desc else True):
+        values = step(i)
+        if i % log_every == 0 or i == n_steps - 1:
+            history.setdefault("step", []).append(float(i + 1))
+            for name, value in values.items():
+                history.setdefault(name, []).append(float(value))
+        if checkpoint is not None and (i + 1) % every == 0 and i + 1 < n_steps:
+            save(i + 1)
+    if checkpoint is not None and start < n_steps:
+        save(n_steps)
+    return history
