@@ -53,7 +53,7 @@ def load_result(path: Path) -> Result:
 
     with safe_open(path, framework="pt") as file:
         result = dict(json.loads(file.metadata()["json"]))
-        result.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+        result.update({name: file.get_tensor(name) for name in file.keys()})
     return result
 
 
@@ -182,13 +182,13 @@ def map_runs(
 
         with _backend(n_jobs, scheduler):
             pool = joblib.Parallel(return_as="generator_unordered")
-            for i, result, error in pool(joblib.delayed(numbered)(i, shared) for i in todo):
-                keep(i, result, error)
+            for i, result, message in pool(joblib.delayed(numbered)(i, shared) for i in todo):
+                keep(i, result, message)
     bar.close()
     if failed:
         first = min(failed)
         raise RuntimeError(
-            f"{desc or func.__qualname__}: {len(failed)} of {len(runs)} runs failed ({len(found)} are kept in {folder}); "
-            f"the first, {dict(runs[first])}:\n{failed[first]}"
+            f"{desc or func.__qualname__}: {len(failed)} of {len(runs)} runs failed ({len(found)} are kept in "
+            f"{folder}); the first, {dict(runs[first])}:\n{failed[first]}"
         )
     return [found[i] for i in range(len(runs))]

@@ -123,7 +123,7 @@ def _subsets(run: Mapping[str, Any], target: NDArray[np.int64]) -> list[NDArray[
 
 
 @torch.no_grad()
-def test_probabilities(model: Ensemble, images: Tensor, batch: int = 512) -> Tensor:
+def scored(model: Ensemble, images: Tensor, batch: int = 512) -> Tensor:
     """Rosette probability of each test window for each member, `(K, N)`, dropout off, moving statistics."""
     model.eval()
     parts = [model(scale_to_unit(chunk)).softmax(-1)[..., 1] for chunk in images.split(batch)]
@@ -184,10 +184,10 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
         fabric.backward(loss.sum())
         optimiser.step()
         if (i + 1) % run["eval_every"] == 0 or i + 1 == run["steps"]:
-            curve.add(i + 1, test_probabilities(model, test))
+            curve.add(i + 1, scored(model, test))
         return {"loss": loss.mean().detach()}
 
-    state = {"model": model, "optimiser": optimiser, "choose": choose, "vary": vary, "curve": curve}
+    state: dict[str, Any] = {"model": model, "optimiser": optimiser, "choose": choose, "vary": vary, "curve": curve}
     history = run_steps(
         step, run["steps"], state=state, checkpoint=checkpoint, version=checkpoint.stem, desc="classifiers"
     )

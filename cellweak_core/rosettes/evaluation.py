@@ -187,13 +187,14 @@ def result_rows(frame: pd.DataFrame, item: str, row: str, condition: str, note: 
         {
             "item": item,
             "row": row,
-            "column": f"{r.metric} @ {condition}",
-            "value": r.value,
-            "low": r.low,
-            "high": r.high,
-            "n": int(r.n),
+            "column": f"{r['metric']} @ {condition}",
+            **{name: r[name] for name in ("value", "low", "high")},
+            "n": int(r["n"]),
             "unit": "fraction",
-            "note": f"mean of {r.n_runs} trainings (sd {r.sd:.3f}); 95 % bootstrap over {r.n_groups} embryos; {note}",
+            "note": (
+                f"mean of {r['n_runs']} trainings (sd {r['sd']:.3f}); "
+                f"95 % bootstrap over {r['n_groups']} embryos; {note}"
+            ),
         }
-        for r in frame.itertuples()
+        for r in frame.to_dict("records")
     ]
