@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import DataError, atomic_path, data_home, full_disk_error
+from .kernels import kernel_manager
 from .parameter_cells import Parameter, ParameterError, check_values, near, parse_cell
 
 __all__ = [
@@ -161,33 +162,6 @@ def current_values(one: Chapter | str, namespace: Mapping[str, object]) -> dict[
     return {parameter.name: namespace[parameter.name] for parameter in parameters(one)}
 
 
-def _kernel_manager(scheduler: str | None) -> type:
-    """A manager that starts this interpreter, with or without an installed kernelspec."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    kernel_env = {
-        **os.environ,
-        "TQDM_DISABLE": "1",  # a bar prints a line per step into a page
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
-        **({"CELLWEAK_SCHEDULER": scheduler} if scheduler else {}),
-    }
-
-    class ThisInterpreter(AsyncKernelManager):
-        shutdown_wait_time = 3.0
-
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return KernelSpecManager(kernel_dirs=[])  # falls back to ipykernel's own: sys.executable
-
-        async def _async_start_kernel(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed through
-            await super()._async_start_kernel(**{"env": kernel_env, **kwargs})
-
-        start_kernel = _async_start_kernel
-
-    return ThisInterpreter
-
-
 def run(
     one: Chapter | str,
     values: Mapping[str, object],
@@ -232,7 +206,7 @@ def run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", blocking=False):
-            notebook = _execute(one, given, folder, _kernel_manager(scheduler), progress)
+            notebook = _execute(one, given, folder, kernel_manager(scheduler), progress)
             with atomic_path(folder / DONE) as part:
                 nbformat.write(notebook, part)
             (folder / FAILED).unlink(missing_ok=True)

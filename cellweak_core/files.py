@@ -48,7 +48,7 @@ def full_disk_error(error: OSError, folder: str | os.PathLike[str]) -> OSError:
     free_bytes = shutil.disk_usage(folder).free
     return OSError(
         error.errno,
-        f"cannot write in {folder}: {os.strerror(error.errno)} ({free_bytes:,} bytes free). "
+        f"cannot write in {folder}: {error.strerror} ({free_bytes:,} bytes free). "
         "Earlier files there are untouched; make room or choose another folder, then run the same command",
     )
 
