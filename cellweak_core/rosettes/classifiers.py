@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ..images import augment, scale_to_unit
 from ..training import make_fabric, random_source, run_steps
 from .networks import Classifier, Discriminator
+from .splits import subset
 from .transfer import transfer
 from .wgan import part
 
@@ -73,6 +74,7 @@ class Ensemble(nn.Module):
     def __init__(self, models: Sequence[Classifier]) -> None:
         super().__init__()
         params, buffers = stack_module_state(list(models))
+        self.members = len(models)
         self.names = (tuple(params), tuple(buffers))
         for name, value in params.items():
             self.register_parameter(self._flat(name), nn.Parameter(value.detach().clone()))
@@ -101,25 +103,16 @@ class Ensemble(nn.Module):
         def one(params: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
             return functional_call(base, (params, buffers), (images,))
 
-        return vmap(one, in_dims=(0, 0, 0 if x.ndim == 5 else None), randomness="different")(*self.stacked(), x)
+        params, buffers = self.stacked()
+        if self.members == 1:  # nothing to batch, and vmap's grouped convolutions are slower than plain ones
+            first = ({k: v[0] for k, v in params.items()}, {k: v[0] for k, v in buffers.items()})
+            return one(*first, x[0] if x.ndim == 5 else x)[None]
+        return vmap(one, in_dims=(0, 0, 0 if x.ndim == 5 else None), randomness="different")(params, buffers, x)
 
     def member(self, k: int) -> dict[str, Tensor]:
         """One network's state dict."""
         params, buffers = self.stacked()
         return {name: value[k].detach().clone() for name, value in {**params, **buffers}.items()}
-
-
-def _subsets(run: Mapping[str, Any], target: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Each member's labels: round(fraction * n) of each class, at random by the member's seed (authors' recipe)."""
-    chosen = []
-    for fraction, seed in zip(run["fractions"], run["seeds"], strict=True):
-        rng = np.random.default_rng([seed, 7])
-        keep = []
-        for label in np.unique(target):
-            index = np.flatnonzero(target == label)
-            keep.append(rng.choice(index, max(1, round(fraction * len(index))), replace=False))
-        chosen.append(np.concatenate(keep))
-    return chosen
 
 
 @torch.no_grad()
@@ -146,7 +139,7 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
 
     Returns:
         `probabilities` (K, n_test) at the end; `curve_step` (E,), `curve_probabilities` (K, E, n_test);
-        `n_labels` (K,); `member<k>.*`: the first members' weights.
+        `n_labels` (K,); `member<k>.*`: weights of the members asked for.
     """
     fabric = make_fabric(run["device"])
     discriminator = part(shared, "discriminator")
@@ -154,11 +147,15 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
         started(run, start, discriminator, seed) for start, seed in zip(run["starts"], run["seeds"], strict=True)
     ]
     target = np.asarray(shared["train_target"])
-    subsets = _subsets(run, target)
+    known = pd.DataFrame({"target": target})
+    subsets = [
+        subset(np.arange(len(target)), known, fraction, seed)
+        for fraction, seed in zip(run["fractions"], run["seeds"], strict=True)
+    ]
     k, batch = len(members), run["batch_size"]
     table = torch.zeros(k, max(map(len, subsets)), dtype=torch.long)
-    for row, subset in zip(table, subsets, strict=True):
-        row[: len(subset)] = torch.from_numpy(subset)
+    for row, chosen in zip(table, subsets, strict=True):
+        row[: len(chosen)] = torch.from_numpy(chosen)
     sizes = torch.tensor([len(s) for s in subsets])
     images = torch.as_tensor(np.asarray(shared["train_images"]))[:, None].to(fabric.device)
     labels = torch.as_tensor(target).to(fabric.device)
@@ -198,7 +195,7 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
         "n_labels": sizes,
         "loss": np.asarray(history["loss"]),
     }
-    for m in range(min(run["keep_weights"], k)):
+    for m in run["keep_weights"]:
         result |= {f"member{m}.{name}": value for name, value in model.member(m).items()}
     return result
 

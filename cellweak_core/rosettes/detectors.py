@@ -1,4 +1,4 @@
-"""Setting (b), weak labels: an image is labelled, its window is not; pooled window scores learn from image labels alone.
+"""Setting (b), weak labels: an image is labelled, its window is not; pooled window scores learn from it alone.
 
     image --normalise--> window network over the whole image --> logits 13x13 --pool--> image logit --> loss
                                                                      |
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from .classifiers import classifier, started
 from .context import ContextNet
 from .networks import Classifier
 from .pooling import pool
+from .splits import subset
 from .wgan import part
 
 NETWORKS = ("window", "image", "context")
@@ -85,16 +87,6 @@ def _augmented(images: Tensor, how: str, source: torch.Generator) -> Tensor:
     if how == "strong":
         return strong(images, source)
     raise ValueError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {how!r}")
-
-
-def label_subset(run: Mapping[str, Any], target: NDArray[np.int64], train: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The labels a run may use: round(fraction * n) of each class of the training images, at random by its seed."""
-    rng = np.random.default_rng([run["seed"], 11])
-    chosen = []
-    for label in (0, 1):
-        index = train[target[train] == label]
-        chosen.append(rng.choice(index, max(1, round(run["fraction"] * len(index))), replace=False))
-    return np.sort(np.concatenate(chosen))
 
 
 @torch.no_grad()
@@ -160,7 +152,8 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
     target, fold = np.asarray(shared["target"]), np.asarray(shared["fold"])
     images = torch.as_tensor(np.asarray(shared["images"]))
     test = np.flatnonzero(fold == run["test_fold"])
-    chosen = label_subset(run, target, np.flatnonzero((fold != run["test_fold"]) & (fold >= 0)))
+    train = np.flatnonzero((fold != run["test_fold"]) & (fold >= 0))
+    chosen = subset(train, pd.DataFrame({"target": target}), run["fraction"], run["seed"])
     discriminator = part(shared, f"discriminator{run['test_fold']}") or part(shared, "discriminator")
     network = build_detector(run, discriminator)
     if run["start"] == "given":
@@ -198,7 +191,8 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         "vary": vary,
         "epochs": epochs,
     }
-    history = run_steps(step, run["steps"], state=state, checkpoint=checkpoint, version=checkpoint.stem, desc="detector")
+    version = checkpoint.stem
+    history = run_steps(step, run["steps"], state=state, checkpoint=checkpoint, version=version, desc="detector")
     maps = window_logits(averaged, images[torch.from_numpy(test)], run["normalise"], n_turns=run["n_turns"])
     result: dict[str, Any] = {
         "probability": image_probability(maps, run),

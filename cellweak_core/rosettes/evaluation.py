@@ -6,7 +6,7 @@ class: their label map counts rosette as class 0, and TensorFlow's metrics take 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def metrics(
     return {k: float(v[0]) for k, v in weighted_metrics(scores, target, ones, threshold, balanced_threshold).items()}
 
 
-def with_intervals(
+def bootstrap_metrics(
     scores: ArrayLike,
     target: ArrayLike,
     groups: ArrayLike,
@@ -88,11 +88,11 @@ def with_intervals(
     balanced_threshold: float = 0.5,
     n_resamples: int = 1000,
     seed: int = 0,
-) -> pd.DataFrame:
-    """Every metric, averaged over trainings, with a 95 % interval from resampling whole embryos.
+) -> dict[str, tuple[Floats, Floats]]:
+    """Every metric of each training, and its mean over trainings in resamples of whole embryos.
 
-    In each resample the same embryos are drawn for all trainings and the metric is averaged over them, so that the
-    interval is that of the averaged number; `sd` is the spread over trainings.
+    In each resample the same embryos are drawn for all trainings, so that the spread of the second array is that of
+    the averaged number.
 
     Args:
         scores: `(S, N)` rosette probabilities of S trainings, or `(N,)`.
@@ -104,28 +104,46 @@ def with_intervals(
         seed: Of the resamples.
 
     Returns:
-        One row per metric: metric, value, low, high, sd, n (images), n_groups, n_runs.
+        metric: (values `(S,)`, resampled means `(n_resamples,)`).
     """
     runs = np.atleast_2d(np.asarray(scores, float))
     weights = group_weights(groups, n_resamples, seed)
     point = [metrics(run, target, threshold, balanced_threshold) for run in runs]
     drawn = [weighted_metrics(run, target, weights, threshold, balanced_threshold) for run in runs]
+    return {m: (np.array([p[m] for p in point]), np.mean([d[m] for d in drawn], 0)) for m in METRICS}
+
+
+def with_intervals(scores: ArrayLike, target: ArrayLike, groups: ArrayLike, **options: Any) -> pd.DataFrame:  # noqa: ANN401
+    """Every metric, averaged over trainings, with a 95 % interval from resampling whole embryos.
+
+    Args:
+        scores: See `bootstrap_metrics`.
+        target: See `bootstrap_metrics`.
+        groups: See `bootstrap_metrics`.
+        **options: See `bootstrap_metrics`.
+
+    Returns:
+        One row per metric: metric, value, low, high, sd (over trainings), n (images), n_groups, n_runs.
+    """
+    runs = np.atleast_2d(np.asarray(scores, float))
+    counts = {"n": runs.shape[1], "n_groups": len(np.unique(np.asarray(groups))), "n_runs": len(runs)}
+    found = bootstrap_metrics(runs, target, groups, **options)
+    return interval_rows([found], counts)
+
+
+def interval_rows(by_day: Sequence[Mapping[str, tuple[Floats, Floats]]], counts: Mapping[str, int]) -> pd.DataFrame:
+    """Rows as `with_intervals` has them, averaged over the test days; embryos were resampled within each day.
+
+    Args:
+        by_day: `bootstrap_metrics` of each test day (or of one), with equally many trainings and resamples.
+        counts: n, n_groups and n_runs, to stand in every row.
+    """
     rows = []
-    for name in METRICS:
-        values = np.array([p[name] for p in point])
-        low, high = percentile_interval(np.mean([d[name] for d in drawn], 0))
-        rows.append(
-            {
-                "metric": name,
-                "value": values.mean(),
-                "low": low,
-                "high": high,
-                "sd": values.std(ddof=1) if len(runs) > 1 else np.nan,
-                "n": runs.shape[1],
-                "n_groups": len(np.unique(np.asarray(groups))),
-                "n_runs": len(runs),
-            }
-        )
+    for metric in METRICS:
+        values = np.mean([day[metric][0] for day in by_day], 0)
+        low, high = percentile_interval(np.mean([day[metric][1] for day in by_day], 0))
+        sd = values.std(ddof=1) if len(values) > 1 else np.nan
+        rows.append({"metric": metric, "value": values.mean(), "low": low, "high": high, "sd": sd, **counts})
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,310 @@
+"""The two settings as lists of runs, and their results as tables.
+
+(a) labelled windows:  starts x fractions x repeats          -> one test day, as the paper
+(b) weak, image labels: methods x fractions x seeds x days   -> every day tested by what the other days taught
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .classifiers import STARTS
+from .data import RosetteData, crop_windows
+from .evaluation import METRICS, bootstrap_metrics, curve_metrics, interval_rows, metadata_baseline
+
+Run = dict[str, Any]
+Result = Mapping[str, Any]
+
+# Setting (b): what each method changes. The sizes and the training length are the chapter's parameters.
+WEAK_METHODS: dict[str, Run] = {
+    "conventional": {"network": "window", "start": "random"},
+    "GAN": {"network": "window", "start": "wgan"},
+    "authors' 128-px network": {
+        "network": "image",
+        "start": "random",
+        "augmentation": "none",
+        "normalise": "unit",
+        "schedule": "constant",
+        "average": 0.0,
+        "weight_decay": 0.0,
+        "n_turns": 1,
+    },
+    "context": {"network": "context", "start": "random", "augmentation": "strong"},
+    "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong"},
+}
+METADATA = "metadata only"
+
+
+def with_needed(fractions: Sequence[float]) -> list[float]:
+    """The fractions, largest first, with the two that Fig. 9 needs (all and a fifth of the labels).
+
+    Raises:
+        ValueError: One is not above 0 and at most 1.
+    """
+    if any(not 0 < f <= 1 for f in fractions):
+        raise ValueError(f"fractions: expected numbers above 0 and at most 1, got {list(fractions)}")
+    return sorted({*map(float, fractions), 1.0, 0.2}, reverse=True)
+
+
+def window_runs(common: Run, fractions: Sequence[float], n_repeats: int, seed: int, per_batch: int) -> list[Run]:
+    """Setting (a): every start, fraction and repeat, in batches of networks trained side by side.
+
+    Args:
+        common: What all share, see `classifiers.train_classifiers`.
+        fractions: Shares of the training labels.
+        n_repeats: Trainings of each (20 in the paper).
+        seed: Of the first repeat; the others follow. The two starts share their seeds: the same labels for both.
+        per_batch: Networks per batch.
+
+    Returns:
+        One run per batch; the first repeat's weights are kept for all and for a fifth of the labels.
+    """
+    members = [(s, f, seed + k) for f in with_needed(fractions) for k in range(n_repeats) for s in STARTS]
+    runs = []
+    for at in range(0, len(members), per_batch):
+        batch = members[at : at + per_batch]
+        keep = [i for i, (_, f, s) in enumerate(batch) if s == seed and f in (1.0, 0.2)]
+        starts, shares, seeds = (list(column) for column in zip(*batch, strict=True))
+        runs.append({**common, "starts": starts, "fractions": shares, "seeds": seeds, "keep_weights": keep})
+    return runs
+
+
+def window_table(runs: Sequence[Run], results: Sequence[Result], target: NDArray[np.int64]) -> pd.DataFrame:
+    """Setting (a), one row per training and evaluation: start, fraction, seed, n_labels, step, accuracy, ..."""
+    frames = []
+    for run, result in zip(runs, results, strict=True):
+        curves = curve_metrics(result["curve_probabilities"].numpy(), target)
+        for k, start in enumerate(run["starts"]):
+            frame = pd.DataFrame({"step": result["curve_step"].numpy(), **{m: v[k] for m, v in curves.items()}})
+            frame.insert(0, "classifier", STARTS[start])
+            frame.insert(1, "fraction", run["fractions"][k])
+            frame.insert(2, "seed", run["seeds"][k])
+            frame.insert(3, "n_labels", int(result["n_labels"][k]))
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def kept_weights(runs: Sequence[Run], results: Sequence[Result], start: str, fraction: float) -> dict[str, Any]:
+    """The state dict kept for a start and fraction.
+
+    Raises:
+        KeyError: None was kept.
+    """
+    for run, result in zip(runs, results, strict=True):
+        for k in run["keep_weights"]:
+            if (run["starts"][k], run["fractions"][k]) == (start, fraction):
+                prefix = f"member{k}."
+                return {n.removeprefix(prefix): v for n, v in result.items() if n.startswith(prefix)}
+    raise KeyError(f"no weights kept for start {start!r} with {fraction:.0%} of the labels")
+
+
+def final(table: pd.DataFrame) -> pd.DataFrame:
+    """The last evaluation of each training of `window_table`."""
+    return table[table["step"] == table["step"].max()]
+
+
+def by_fraction(table: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 10: mean, standard deviation and number of trainings per classifier and fraction, at the last step."""
+    last = final(table)
+    frame = last.groupby(["classifier", "fraction"], as_index=False).agg(
+        mean=("accuracy", "mean"), sd=("accuracy", "std"), n_runs=("accuracy", "size"), n_labels=("n_labels", "first")
+    )
+    return frame.sort_values(["classifier", "fraction"], ascending=[True, False], ignore_index=True)
+
+
+def folds_by_day(table: pd.DataFrame, test_days: Sequence[str] = ()) -> tuple[NDArray[np.int64], list[str]]:
+    """Each labelled image's fold: the position of its day in the list of days; -1 for unlabelled images.
+
+    Args:
+        table: Of a `RosetteData`.
+        test_days: Days to test, in this order; the others only train (folds after them). Empty: every day.
+
+    Returns:
+        `(N,)` folds, and the days to test, whose positions are their folds.
+
+    Raises:
+        ValueError: A test day without labelled images; fewer than two days.
+    """
+    days = sorted({str(day) for day in table["day"][table["target"] >= 0]})
+    unknown = sorted(set(test_days) - set(days))
+    if unknown:
+        raise ValueError(f"test_days: no labelled image of {', '.join(unknown)}; the days are {', '.join(days)}")
+    if len(days) < 2:
+        raise ValueError(f"splits are by day and every labelled image is of the day {days}: give groups.csv more days")
+    tested = list(test_days) or days
+    position = {day: i for i, day in enumerate([*tested, *(d for d in days if d not in tested)])}
+    fold = [position[str(d)] if t >= 0 else -1 for d, t in zip(table["day"], table["target"], strict=True)]
+    return np.array(fold), tested
+
+
+def weak_runs(
+    common: Run,
+    methods: Mapping[str, Run],
+    fractions: Sequence[float],
+    seeds: Sequence[int],
+    n_folds: int,
+    keep: Sequence[str] = (),
+) -> list[Run]:
+    """Setting (b): every method, fraction, seed and test day. `keep` names methods whose weights are returned."""
+    return [
+        {**common, **changes, "fraction": f, "seed": s, "test_fold": k, "keep_weights": name in keep and f == 1.0}
+        for name, changes in methods.items()
+        for f in sorted(map(float, fractions), reverse=True)
+        for s in seeds
+        for k in range(n_folds)
+    ]
+
+
+class WeakScores:
+    """Scores of setting (b), by method, fraction and test day, and the tables made of them.
+
+    Args:
+        data: The labelled images.
+        days: The test days, in the order of their folds.
+    """
+
+    def __init__(self, data: RosetteData, days: Sequence[str]) -> None:
+        self.table, self.days = data.table, list(days)
+        self.target = data.table["target"].to_numpy()
+        self.group = data.table["group"].to_numpy(dtype=str)
+        self.scores: dict[tuple[str, float], list[list[NDArray[np.float64]]]] = {}
+        self.priors: dict[tuple[str, float], float] = {}
+        self.n_labels: dict[tuple[str, float], int] = {}
+
+    def test(self, fold: int) -> NDArray[np.int64]:
+        """Positions of a test day's images."""
+        return np.flatnonzero((self.table["day"] == self.days[fold]).to_numpy() & (self.target >= 0))
+
+    def add(self, method: str, fraction: float, fold: int, probability: Any, prior: float, n_labels: int) -> None:  # noqa: ANN401
+        """Keep one training's probabilities of a test day's images, in the order of `test`."""
+        key = (method, fraction)
+        self.scores.setdefault(key, [[] for _ in self.days])[fold].append(np.asarray(probability, float))
+        self.priors[key], self.n_labels[key] = float(prior), int(n_labels)
+
+    def add_results(self, methods: Mapping[str, Run], runs: Sequence[Run], results: Sequence[Result]) -> None:
+        """Keep the results of `weak_runs`."""
+        per_method = len(runs) // len(methods)
+        for i, (run, result) in enumerate(zip(runs, results, strict=True)):
+            if not np.array_equal(result["test_index"].numpy(), self.test(run["test_fold"])):
+                raise ValueError("results and data do not belong together: the test images differ")
+            key = (list(methods)[i // per_method], run["fraction"], run["test_fold"])
+            self.add(*key, result["probability"], result["prior"], result["n_labels"])
+
+    def add_metadata(self, features: pd.DataFrame, fractions: Sequence[float], seeds: Sequence[int]) -> None:
+        """Train and keep the metadata-only baseline on the same labels as the networks."""
+        from .splits import subset
+
+        for fraction in fractions:
+            for seed in seeds:
+                for fold in range(len(self.days)):
+                    test = self.test(fold)
+                    train = np.setdiff1d(np.flatnonzero(self.target >= 0), test)
+                    chosen = subset(train, self.table, fraction, seed)
+                    score = metadata_baseline(features, self.target, chosen, test, seed)
+                    self.add(METADATA, float(fraction), fold, score, self.target[chosen].mean(), len(chosen))
+
+    def add_ensemble(self, method: str, name: str) -> None:
+        """Keep the mean probability of a method's trainings as a method of its own."""
+        for fraction in [f for m, f in self.scores if m == method]:
+            for fold, runs in enumerate(self.scores[method, fraction]):
+                prior, n_labels = self.priors[method, fraction], self.n_labels[method, fraction]
+                self.add(name, fraction, fold, np.mean(runs, 0), prior, n_labels)
+
+    def evaluate(self, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Every metric of every method, fraction and test day, and averaged over the days ("all").
+
+        Accuracy, precision and recall call an image a rosette above .5; balanced accuracy above the share of rosettes
+        in the training labels, since classes are not weighted.
+
+        Returns:
+            Columns method, fraction, n_labels, day, metric, value, low, high, sd, n, n_groups, n_runs.
+        """
+        frames = []
+        for (method, fraction), by_fold in self.scores.items():
+            found, every = [], {"n": 0, "n_groups": 0, "n_runs": len(by_fold[0])}
+            for fold, runs in enumerate(by_fold):
+                test = self.test(fold)
+                groups = self.group[test]
+                draws = bootstrap_metrics(
+                    np.stack(runs),
+                    self.target[test],
+                    groups,
+                    balanced_threshold=self.priors[method, fraction],
+                    n_resamples=n_resamples,
+                    seed=seed + fold,
+                )
+                counts = {"n": len(test), "n_groups": len(np.unique(groups)), "n_runs": len(runs)}
+                frames.append(
+                    interval_rows([draws], counts).assign(method=method, fraction=fraction, day=self.days[fold])
+                )
+                found.append(draws)
+                every["n"] += counts["n"]
+                every["n_groups"] += counts["n_groups"]
+            frames.append(interval_rows(found, every).assign(method=method, fraction=fraction, day="all"))
+        frame = pd.concat(frames, ignore_index=True)
+        frame["n_labels"] = [self.n_labels[m, f] for m, f in zip(frame["method"], frame["fraction"], strict=True)]
+        order = ["method", "fraction", "n_labels", "day", "metric", "value", "low", "high", "sd"]
+        return frame[[*order, "n", "n_groups", "n_runs"]]
+
+
+def weak_comparison(evaluated: pd.DataFrame, fraction: float, metrics: Sequence[str] = METRICS[:4]) -> pd.DataFrame:
+    """One row per method and test day, one column per metric as "value (low to high)", for reading."""
+    part = evaluated[(evaluated["fraction"] == fraction) & evaluated["metric"].isin(metrics)].copy()
+    bounds = zip(part["value"], part["low"], part["high"], strict=True)
+    part["text"] = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in bounds]
+    index = ["method", "day", "n_labels", "n", "n_groups", "n_runs"]
+    wide = part.pivot(index=index, columns="metric", values="text")[list(metrics)].reset_index()
+    order = {m: i for i, m in enumerate(dict.fromkeys(evaluated["method"]))}
+    wide = wide.sort_values(["method", "day"], key=lambda c: c.map(order) if c.name == "method" else c)
+    return wide.rename_axis(columns=None).reset_index(drop=True)
+
+
+def detected_windows(
+    data: RosetteData, maps: NDArray[np.float32], n_rosette: int, n_other: int, size: int, seed: int
+) -> RosetteData:
+    """Windows for setting (a) where nobody labelled any: a weak detector points them out.
+
+    A rosette image gives the window under its highest logit; an image without rosettes gives a random window. The
+    places are the detector's opinion, not an observer's, and results on them must say so.
+
+    Args:
+        data: Labelled images.
+        maps: `(N, h, w)` window logits of all of them, by a detector that never saw the test day's labels.
+        n_rosette: At most this many rosette windows, in random order.
+        n_other: At most this many others.
+        size: Side of a window in px.
+        seed: Of the choice.
+
+    Returns:
+        Windows `(n, size, size)` with the table rows of their images.
+    """
+    rng = np.random.default_rng(seed)
+    target = data.table["target"].to_numpy()
+    _, height, width = data.images.shape
+    chosen = [rng.permutation(np.flatnonzero(target == label))[:n] for label, n in ((1, n_rosette), (0, n_other))]
+    corners = []
+    for label, indices in zip((1, 0), chosen, strict=True):
+        for i in indices:
+            if label:
+                best = np.unravel_index(int(maps[i].argmax()), maps[i].shape)
+                y, x = (
+                    map_centre(int(k), n, side) for k, n, side in zip(best, maps[i].shape, (height, width), strict=True)
+                )
+            else:
+                y, x = rng.uniform(size / 2, (height - size / 2, width - size / 2))
+            top, left = (int(np.clip(round(c - size / 2), 0, s - size)) for c, s in ((y, height), (x, width)))
+            corners.append((i, left, top))
+    at = np.array(corners, int)
+    source = data.take(at[:, 0])
+    name = f"{data.name}, detected windows"
+    return RosetteData(crop_windows(data.images, at, size), source.table, data.positive_class, name, data.digest)
+
+
+def map_centre(k: int, n: int, side_px: int, stride_px: int = 8) -> float:
+    """Where the centre of cell `k` of `n` of a map of window logits lies in its image, px along one axis."""
+    return (side_px - stride_px * (n - 1)) / 2 + stride_px * k
