@@ -9,6 +9,8 @@ from pathlib import Path
 from ..markdown import prose
 
 _SECTIONS = ("Args", "Returns", "Raises", "Yields", "Attributes", "Example", "Examples", "Note", "Notes")
+# A drawing or a table set in plain text: arrows, box characters, columns held apart by spaces.
+_DRAWN = re.compile(r"-+>|<-+|[─│┌└├┐┘]|\S {3,}\S|^ {4,}")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -143,8 +145,12 @@ def _continues(block: list[str], line: str, section: str) -> bool:
         return bool(line.strip())
     if section in ("Args", "Raises", "Attributes") and depth:
         return bool(line.strip()) and _indent(line) > depth
-    if not line.strip() or line.lstrip().startswith("```") or (line.endswith(":") and line.rstrip(":") in _SECTIONS):
+    if not line.strip() or line.lstrip().startswith("```"):
         return False
+    if line.endswith(":") and line.rstrip(":") in _SECTIONS:
+        return False
+    if not section:
+        return True
     return (_indent(line) > 0) == (depth > 0)
 
 
@@ -161,11 +167,11 @@ def _block(block: list[str], section: str) -> str:
         return f"- `{name.strip()}`: {prose(rest)}\n"
     if section in ("Returns", "Yields") and _indent(block[0]):
         return f"- {prose(text)}\n"
-    if not section and _indent(block[0]) >= 2:
-        return "```text\n" + "\n".join(block) + "\n```\n"
     if re.match(r"\s*[-*] ", block[0]):
-        items = re.split(r"\s(?=[-*] )", text)
+        items = re.split(r"\n\s*(?=[-*] )", "\n".join(block).strip())
         return "\n".join(f"- {prose(item[2:])}" for item in items) + "\n"
+    if not section and (_indent(block[0]) or any(_DRAWN.search(line) for line in block)):
+        return "```text\n" + "\n".join(block) + "\n```\n"
     return prose(text.replace("::", ":") if text.endswith("::") else text) + "\n"
 
 

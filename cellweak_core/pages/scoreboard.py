@@ -164,8 +164,8 @@ def numbers(runs: Sequence[Run]) -> "pd.DataFrame":
 
 
 def _state_text(simulated: bool, real: bool) -> str:
-    done = [name for name, is_done in (("simulated", simulated), ("real data", real)) if is_done]
-    return " + ".join(done) if done else "*not yet*"
+    done = [name for name, is_done in (("simulated", simulated), ("real\N{NO-BREAK SPACE}data", real)) if is_done]
+    return " + ".join(done) if done else "*not\N{NO-BREAK SPACE}yet*"
 
 
 def papers_table(states: "pd.DataFrame", titles: Mapping[str, str]) -> str:
@@ -222,7 +222,7 @@ def _items_table(states: "pd.DataFrame", own_numbers: "pd.DataFrame") -> str:
     for state in states.to_dict(orient="records"):
         beside = own_numbers[own_numbers["item"] == state["item"]]
         lines.append({
-            "item": state["item"],
+            "item": state["item"].replace(" ", "\N{NO-BREAK SPACE}", 1),
             "what": state["what"],
             "state": _state_text(state["simulated"], state["real"]),
             "numbers in the paper": state["numbers"],
@@ -240,7 +240,7 @@ def chapter_titles(toc: Sequence[str]) -> dict[str, str]:
     """
     pages = {Path(page).name for page in toc}
     return {
-        name: (f"{{doc}}`{name} </book/{name}>`" if name in pages else f"{name} (no chapter yet)")
+        name: (f"{{doc}}`{name.capitalize()} </book/{name}>`" if name in pages else name.capitalize())
         + f": {escape(paper.title)}, {{cite:t}}`{paper.citation_key}`"
         for name, paper in PAPERS.items()
     }
