@@ -1,5 +1,7 @@
 """Losses of generative adversarial networks, as the papers' equations print them.
 
+Each is a mean over the batch; of an empty batch it is NaN, as torch's mean.
+
         z ~ N(0, 1) --> generator --> fake --\
                                               critic --> one score per image
                               real images ---/

@@ -40,8 +40,13 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, 
     """The central `level` of the resampled values, undefined ones (0/0 in a resample) left out.
 
     Returns:
-        `(low, high)`; `(nan, nan)` if fewer than half of the resamples define the statistic.
+        `(low, high)`; `(nan, nan)` if fewer than half of the resamples define the statistic, or there are none.
+
+    Raises:
+        ValueError: `level` is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected between 0 and 1, got {level}")
     array = np.asarray(values, float)
     defined = array[np.isfinite(array)]
     if len(defined) < max(1, len(array) / 2):
@@ -84,6 +89,7 @@ def mc_dropout(model: nn.Module, images: Tensor, n_passes: int) -> Tensor:
 
 
 def summary(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (NaN for fewer than two values)."""
+    """Mean and sample standard deviation (NaN of no value, and for fewer than two)."""
     array = np.asarray(values, float)
-    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+    mean = float(array.mean()) if len(array) else float("nan")
+    return mean, float(array.std(ddof=1)) if len(array) > 1 else float("nan")

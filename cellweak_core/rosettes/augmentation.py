@@ -27,7 +27,7 @@ def warp(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) ->
     """Turn, flip, scale (x0.8 to 1.2), stretch, shift (up to 6 % of the width) and bend each image its own way.
 
     Args:
-        images_nchw: `(N, C, H, W)` float.
+        images_nchw: `(N, C, H, W)` float, square.
         source: On the images' device; all randomness comes from it.
         strength: Scales everything but rotation and flips.
 
@@ -35,6 +35,8 @@ def warp(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) ->
         `(N, C, H, W)`; beyond the border the image is mirrored.
     """
     n, _, height, width = images_nchw.shape
+    if n == 0:
+        return images_nchw.clone()
     turn = _uniform(n, 0, 2 * math.pi, source).view(n)
     scale = torch.exp(_uniform(n, -0.2, 0.2, source) * strength).view(n)
     stretch = torch.exp(_uniform(n, -0.1, 0.1, source) * strength).view(n)
@@ -44,7 +46,7 @@ def warp(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) ->
     shift = strength * torch.cat([_uniform(n, -0.12, 0.12, source) for _ in range(2)], 1).view(n, 2, 1)
     grid = F.affine_grid(torch.cat([matrix.view(n, 2, 2), shift], 2), list(images_nchw.shape), align_corners=False)
     grid = grid + (0.03 * strength) * _smooth(n, 2, 6, (height, width), source).permute(0, 2, 3, 1)
-    return F.grid_sample(images_nchw, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(images_nchw, grid.to(images_nchw.dtype), mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def relight(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) -> Tensor:

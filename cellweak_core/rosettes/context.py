@@ -38,7 +38,7 @@ class Residual(nn.Module):
 
 
 class ContextNet(nn.Module):
-    """Rosette logit of every 8x8 px of an image, each seeing 87 px around it.
+    """Rosette logit of every 8x8 px of an image, each seeing the 89x89 px around it.
 
     Args:
         width: Filters of the first convolution; doubled twice.

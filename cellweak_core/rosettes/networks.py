@@ -22,6 +22,7 @@ class CentredBatchNorm(nn.Module):
 
     Works on `(N, C)` and `(N, C, H, W)`. `momentum` is the share of the new batch in the moving statistics: the
     authors' decay of .999 is a momentum of .001, which needs tens of thousands of steps to settle.
+    A training batch of one value per channel is normalised by the moving statistics and leaves them as they are.
     """
 
     running_mean: Tensor
@@ -36,11 +37,10 @@ class CentredBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise by the batch (training) or by the moving statistics (evaluation)."""
-        if self.training and x.numel() == x.shape[1]:
-            # One value per channel has no spread: the batch's statistics would erase it (torch raises here).
-            return x - self.running_mean.view(1, -1, *[1] * (x.ndim - 2)) + self.beta.view(1, -1, *[1] * (x.ndim - 2))
+        # One value per channel has no spread: the batch's own statistics would erase it (torch raises here).
+        own_statistics = self.training and x.numel() > x.shape[1]
         return F.batch_norm(
-            x, self.running_mean, self.running_var, None, self.beta, self.training, self.momentum, self.eps
+            x, self.running_mean, self.running_var, None, self.beta, own_statistics, self.momentum, self.eps
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def _flat(logits: Tensor) -> Tensor:
-    if logits.ndim < 2 or logits[0].numel() == 0:
+    if logits.ndim < 2 or 0 in logits.shape[1:]:
         raise ValueError(f"logits: expected (N, ...) with at least one window per image, got {tuple(logits.shape)}")
     return logits.flatten(1)
 
@@ -43,7 +43,8 @@ def log_sum_exp(logits: Tensor, sharpness: float = 1.0) -> Tensor:
 def noisy_or(logits: Tensor) -> Tensor:
     """Logit of `1 - prod_w (1 - sigmoid(z_w))`: any window is enough, windows are independent.
 
-    Computed as `log(expm1(sum_w softplus(z_w)))`, which neither overflows nor loses small probabilities.
+    It is `log(expm1(s))` with `s = sum_w softplus(z_w)`, taken from `log s` where s is small and from s where it is
+    large, so that neither a rosette nor its absence gets so sure that the gradient dies.
 
     Args:
         logits: `(N, ...)` window logits.
@@ -51,9 +52,13 @@ def noisy_or(logits: Tensor) -> Tensor:
     Returns:
         `(N,)`.
     """
-    total = F.softplus(_flat(logits)).sum(1)
-    # log(expm1(s)) = s + log(1 - exp(-s)): the first form fails for large s, the second for none above 0.
-    return total + torch.log(-torch.expm1(-total.clamp_min(1e-30)))
+    flat = _flat(logits)
+    # log softplus(z) is z to the last digit below -20, where softplus itself runs out of small numbers.
+    log_softplus = torch.where(flat < -20, flat, F.softplus(flat.clamp_min(-20)).log())
+    log_total = torch.logsumexp(log_softplus, 1)
+    total = F.softplus(flat).sum(1)
+    # log(expm1(s)) = log s + s/2 + O(s^2) = s + log(1 - exp(-s)); the clamp keeps the unused branch finite.
+    return torch.where(log_total < -8, log_total + total / 2, total + torch.log(-torch.expm1(-total.clamp_min(1e-4))))
 
 
 def maximum(logits: Tensor) -> Tensor:

@@ -61,13 +61,14 @@ def transfer(discriminator: Discriminator, classifier: Classifier, rule: str = "
     """
     source, target = discriminator.state_dict(), classifier.state_dict()
     names = transferred_names(discriminator, rule)
-    for mine, theirs in names.items():
+    for mine, theirs in names.items():  # all are looked at before any is set: a mismatch leaves the classifier whole
         if mine not in target or target[mine].shape != source[theirs].shape:
             have = tuple(target[mine].shape) if mine in target else "nothing"
             raise ValueError(
                 f"transfer of {theirs}: the discriminator has {tuple(source[theirs].shape)}, the classifier {have}; "
                 "give both the same width, fc, n_convs and image_size"
             )
+    for mine, theirs in names.items():
         target[mine].copy_(source[theirs])
     return list(names)
 
