@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..images import augment, scale_to_unit, standardise
-from ..training import make_fabric, random_source, run_steps
+from ..training import make_fabric, random_source, run_steps, shared_tensor
 from .augmentation import strong
 from .classifiers import classifier, started
 from .context import ContextNet
@@ -32,6 +32,7 @@ from .wgan import part
 
 NETWORKS = ("window", "image", "context")
 AUGMENTATIONS = ("none", "authors", "strong")
+SCHEDULES = ("constant", "cosine")
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"standardise": standardise, "unit": scale_to_unit}
 
 
@@ -108,7 +109,7 @@ def window_logits(
     device = next(model.parameters()).device
     model.eval()
     maps = []
-    for chunk in torch.as_tensor(images)[:, None].split(batch):
+    for chunk in shared_tensor(images)[:, None].split(batch):
         x = NORMALISATIONS[normalise](chunk.to(device))
         total = torch.zeros(())
         for k in range(n_turns):
@@ -124,8 +125,10 @@ def image_probability(maps: Tensor, run: Mapping[str, Any]) -> Tensor:
     return pool(maps, run["pooling"], run["sharpness"]).sigmoid()
 
 
-def _learning_rate(i: int, steps: int, schedule: str) -> float:
-    """Factor of the learning rate: constant, or a warm-up over 5 % of the steps and half a cosine down."""
+def learning_rate(i: int, steps: int, schedule: str) -> float:
+    """Factor of the learning rate: "constant", or "cosine": a warm-up over 5 % of the steps and half a cosine down."""
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if schedule == "constant":
         return 1.0
     return min(1.0, (i + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * i / steps))
@@ -150,9 +153,11 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
     """
     fabric = make_fabric(run["device"], run["precision"])
     target, fold = np.asarray(shared["target"]), np.asarray(shared["fold"])
-    images = torch.as_tensor(np.asarray(shared["images"]))
+    images = shared_tensor(shared["images"])
     test = np.flatnonzero(fold == run["test_fold"])
-    train = np.flatnonzero((fold != run["test_fold"]) & (fold >= 0))
+    train = np.flatnonzero((fold != run["test_fold"]) & (fold >= 0) & (target >= 0))
+    if set(target[train].tolist()) != {0, 1}:
+        raise ValueError(f"fold: outside test fold {run['test_fold']}, expected labels of both classes to train on")
     chosen = subset(train, pd.DataFrame({"target": target}), run["fraction"], run["seed"])
     discriminator = part(shared, f"discriminator{run['test_fold']}") or part(shared, "discriminator")
     network = build_detector(run, discriminator)
@@ -169,7 +174,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     def step(i: int) -> dict[str, Tensor]:
         for group in optimiser.param_groups:
-            group["lr"] = run["lr"] * _learning_rate(i, run["steps"], run["schedule"])
+            group["lr"] = run["lr"] * learning_rate(i, run["steps"], run["schedule"])
         batch = epochs.next().to(fabric.device)
         x = normalise(_augmented(x_train[batch], run["augmentation"], vary))
         with fabric.autocast():
@@ -180,7 +185,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         optimiser.zero_grad()
         fabric.backward(loss)
         optimiser.step()
-        _average(averaged, network, min(run["average"], (i + 1) / (i + 10)))
+        average_into(averaged, network, min(run["average"], (i + 1) / (i + 10)))
         return {"loss": loss.detach()}
 
     state = {
@@ -207,7 +212,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
 
 @torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the averaged weights and statistics towards the network's, in place."""
     for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
         if mean.is_floating_point():
@@ -226,6 +231,8 @@ class Epochs(nn.Module):
 
     def __init__(self, n: int, batch: int, source: torch.Generator) -> None:
         super().__init__()
+        if n < 1 or batch < 1:
+            raise ValueError(f"n and batch: expected at least one label and one image per batch, got {n} and {batch}")
         self.n, self.batch, self.source = n, batch, source
         self.register_buffer("waiting", torch.full((n + batch,), -1, dtype=torch.long))
 
