@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def save_result(path: Path, result: Mapping[str, Any]) -> None:
 
     tensors, plain = {}, {}
     for name, value in result.items():
+        # Copies, because safetensors refuses two names for one piece of memory (a last row beside its table).
         if isinstance(value, np.ndarray):
-            tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
+            tensors[name] = torch.from_numpy(np.array(value, order="C"))
         elif isinstance(value, Tensor):
-            tensors[name] = value.detach().cpu().contiguous()
+            tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         else:
             plain[name] = value
     with atomic_path(path) as part:
@@ -63,7 +65,7 @@ def code_digest(func: Task) -> str:
 
     core = Path(__file__).parent
     digest = hashlib.sha256(func.__qualname__.encode())
-    source = sys.modules[func.__module__].__file__
+    source = getattr(sys.modules[func.__module__], "__file__", None)  # a notebook has none
     folder = Path(source).parent if source else core
     files = sorted(p for p in folder.glob("*.py") if p.name not in DRAWING) if folder != core else []
     for path in [*files, *(core / name for name in GROUND_FLOOR)]:
@@ -72,29 +74,43 @@ def code_digest(func: Task) -> str:
     return digest.hexdigest()
 
 
+class Shared(dict[str, Any]):
+    """What all runs read; Dask sends it to a worker once only if weak references to it can be made."""
+
+
 def _shared_digest(shared: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for name in sorted(shared):
         value = shared[name]
         if isinstance(value, Tensor):
             value = value.detach().cpu().numpy()
-        if isinstance(value, np.ndarray):
-            digest.update(f"{name}{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).data)
-        else:
-            digest.update(f"{name}{json.dumps(value, sort_keys=True, default=str)}".encode())
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            digest.update(f"{name}{value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).view(np.uint8).data)
+            continue
+        try:
+            plain = value.tolist() if isinstance(value, np.ndarray) else value
+            digest.update(f"{name}{json.dumps(plain, sort_keys=True)}".encode())
+        except TypeError as error:
+            # A printed form would do for a key only if it told all values apart: a table's leaves out its middle.
+            raise TypeError(f"shared[{name!r}]: expected an array or JSON, got {type(value).__name__}") from error
     return digest.hexdigest()
 
 
-def _backend(n_jobs: int, scheduler: str) -> AbstractContextManager[Any]:
+@contextmanager
+def _backend(n_jobs: int, scheduler: str) -> Iterator[None]:
     import joblib
 
     if not scheduler:
-        threads = max(1, (os.cpu_count() or 1) // max(1, n_jobs))
-        return joblib.parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=threads)
+        n_jobs = joblib.effective_n_jobs(n_jobs)
+        threads = max(1, (os.cpu_count() or 1) // n_jobs)
+        with joblib.parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=threads):
+            yield
+        return
     from distributed import Client
 
-    client = Client(scheduler)  # registers itself as joblib's Dask backend target
-    return joblib.parallel_config(backend="dask", client=client)
+    with Client(scheduler) as client, joblib.parallel_config(backend="dask", client=client):
+        yield
 
 
 def _call(func: Task, run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> tuple[Result, str]:
@@ -128,7 +144,8 @@ def map_runs(
             for `training.run_steps`, removed once the result is saved.
         runs: JSON-able parameters, one mapping per call.
         folder: Where the results lie.
-        shared: Arrays that all runs read (memory-mapped between processes, sent once).
+        shared: Arrays and JSON values that all runs read (large arrays memory-mapped between processes and
+            read-only there, see `training.shared_tensor`; sent once to each Dask worker).
         n_jobs: Processes; 1 stays in this one. -1 takes every core.
         scheduler: Address of a Dask scheduler ("tcp://host:8786"); default the environment's `CELLWEAK_SCHEDULER`.
         version: More that the results depend on.
@@ -139,11 +156,12 @@ def map_runs(
 
     Raises:
         RuntimeError: Runs failed; the message shows the first error. The other results are kept.
+        TypeError: A run or a shared value has no digest: it is neither JSON nor an array.
     """
     import joblib
     from tqdm.auto import tqdm
 
-    folder, shared = Path(folder), shared or {}
+    folder, shared = Path(folder), Shared(shared or {})
     scheduler = os.environ.get("CELLWEAK_SCHEDULER", "") if scheduler is None else scheduler
     made_of = f"{code_digest(func)}{_shared_digest(shared)}{version}"
     keys = [
@@ -156,10 +174,9 @@ def map_runs(
             try:
                 found[i] = load_result(path)
             except Exception as error:  # a damaged file is computed again, and said so
-                import warnings
-
                 warnings.warn(f"{path}: not readable ({error}); computed again", CellweakWarning, stacklevel=2)
-    todo = [i for i in range(len(runs)) if i not in found]
+    same = {path: i for i, path in reversed(list(enumerate(paths)))}  # equal runs are computed once, by the first
+    todo = [i for i in sorted(same.values()) if i not in found]
     failed: dict[int, str] = {}
     bar = tqdm(total=len(runs), initial=len(found), desc=desc, disable=None if desc else True)
 
@@ -168,7 +185,11 @@ def map_runs(
         if error:
             failed[i] = error
             return
-        save_result(paths[i], result)
+        try:
+            save_result(paths[i], result)
+        except TypeError as unfit:  # a value that no file holds is this run's failure, not the others'
+            failed[i] = f"TypeError: {unfit}"
+            return
         found[i] = load_result(paths[i])
         paths[i].with_suffix(".ckpt").unlink(missing_ok=True)
 
@@ -191,4 +212,4 @@ def map_runs(
             f"{desc or func.__qualname__}: {len(failed)} of {len(runs)} runs failed ({len(found)} are kept in "
             f"{folder}); the first, {dict(runs[first])}:\n{failed[first]}"
         )
-    return [found[i] for i in range(len(runs))]
+    return [found[same[path]] for path in paths]

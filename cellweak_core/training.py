@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .files import CellweakWarning, atomic_path
@@ -51,6 +54,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true", devices: int =
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: 'cuda' was asked for and torch finds no GPU here; use 'auto' or 'cpu'")
+    elif device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: 'mps' was asked for and torch finds no Apple GPU here; use 'auto' or 'cpu'")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its greeting is no part of a page
     return Fabric(accelerator=device, devices=devices, precision=precision)  # type: ignore[arg-type]
 
@@ -58,6 +63,16 @@ def make_fabric(device: str = "auto", precision: str = "32-true", devices: int =
 def random_source(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A seeded generator, so that no loop depends on the global random state of another."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def shared_tensor(array: ArrayLike) -> Tensor:
+    """A tensor on the array's own memory, not to be written to.
+
+    Arrays that parallel runs share are read-only, of which torch warns once per process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        return torch.as_tensor(np.asarray(array))
 
 
 def _state(item: Stateful | torch.Generator) -> Any:  # noqa: ANN401
@@ -69,6 +84,19 @@ def _restore(item: Stateful | torch.Generator, state: Any) -> None:  # noqa: ANN
         item.set_state(state.cpu())
     else:
         item.load_state_dict(state)
+
+
+def _load(checkpoint: Path, version: str, n_steps: int, names: set[str]) -> dict[str, Any] | None:
+    """What an interrupted call left, or None (with a warning) where it cannot be gone on from."""
+    try:
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises a different one for every way in which a file can be damaged
+        warnings.warn(f"{checkpoint}: not readable ({error}); training anew", CellweakWarning, stacklevel=3)
+        return None
+    if saved["version"] == version and saved["step"] <= n_steps and saved["state"].keys() == names:
+        return saved
+    warnings.warn(f"{checkpoint} is of other parameters or data: training anew", CellweakWarning, stacklevel=3)
+    return None
 
 
 def run_steps(
@@ -88,7 +116,8 @@ def run_steps(
         step: One training step; returns what to log, as scalars.
         n_steps: Steps in all, those of an interrupted call included.
         state: All that a step changes and that must survive: modules, optimisers, random sources.
-        checkpoint: Where to save; None keeps nothing. A file of another `version` is left aside with a warning.
+        checkpoint: Where to save; None keeps nothing. A file of another `version`, of more steps, or that cannot be
+            read is trained over, with a warning.
         every: Steps between checkpoints.
         log_every: Steps between logged values (the first and the last step are always logged).
         version: What the checkpoint belongs to (a digest of parameters and data).
@@ -97,22 +126,18 @@ def run_steps(
     Returns:
         `{"step": [...], name: [...]}`, one entry per logged step.
     """
-    import warnings
-
     from tqdm.auto import tqdm
 
     start, history = 0, dict[str, list[float]]()
     if checkpoint is not None and checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        if saved["version"] == version and saved["step"] <= n_steps:
+        saved = _load(checkpoint, version, n_steps, set(state))
+        if saved is not None:
             for name, item in state.items():
                 _restore(item, saved["state"][name])
             torch.set_rng_state(saved["rng"])
             if torch.cuda.is_available() and saved["cuda_rng"]:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
             start, history = saved["step"], saved["history"]
-        else:
-            warnings.warn(f"{checkpoint} is of other parameters or data: training anew", CellweakWarning, stacklevel=2)
 
     def save(done: int) -> None:
         assert checkpoint is not None

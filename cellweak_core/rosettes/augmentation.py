@@ -46,7 +46,8 @@ def warp(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) ->
     shift = strength * torch.cat([_uniform(n, -0.12, 0.12, source) for _ in range(2)], 1).view(n, 2, 1)
     grid = F.affine_grid(torch.cat([matrix.view(n, 2, 2), shift], 2), list(images_nchw.shape), align_corners=False)
     grid = grid + (0.03 * strength) * _smooth(n, 2, 6, (height, width), source).permute(0, 2, 3, 1)
-    return F.grid_sample(images_nchw, grid.to(images_nchw.dtype), mode="bilinear", padding_mode="reflection", align_corners=False)
+    grid = grid.to(images_nchw.dtype)
+    return F.grid_sample(images_nchw, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def relight(images_nchw: Tensor, source: torch.Generator, strength: float = 1.0) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ..images import augment, scale_to_unit
-from ..training import make_fabric, random_source, run_steps
+from ..training import make_fabric, random_source, run_steps, shared_tensor
 from .networks import Classifier, Discriminator
 from .splits import subset
 from .transfer import transfer
@@ -49,13 +49,15 @@ def started(run: Mapping[str, Any], start: str, discriminator: Mapping[str, Tens
         seed: Of the random weights; equal seeds give both starts the same random rest.
 
     Raises:
-        ValueError: Another start.
+        ValueError: Another start, or no discriminator to start from.
     """
     if start not in STARTS:
         raise ValueError(f"start: expected one of {', '.join(STARTS)}, got {start!r}")
     torch.manual_seed(seed)
     model = classifier(run)
     if start == "wgan":
+        if not discriminator:
+            raise ValueError("start: 'wgan' needs the trained discriminator's state, got none; train the WGAN first")
         source = Discriminator(
             run["width"], run["image_size"], run["n_convs"], run["fc"], bn_momentum=run["bn_momentum"]
         )
@@ -157,9 +159,9 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
     for row, chosen in zip(table, subsets, strict=True):
         row[: len(chosen)] = torch.from_numpy(chosen)
     sizes = torch.tensor([len(s) for s in subsets])
-    images = torch.as_tensor(np.asarray(shared["train_images"]))[:, None].to(fabric.device)
-    labels = torch.as_tensor(target).to(fabric.device)
-    test = torch.as_tensor(np.asarray(shared["test_images"]))[:, None].to(fabric.device)
+    images = shared_tensor(shared["train_images"])[:, None].to(fabric.device)
+    labels = shared_tensor(target).to(fabric.device)
+    test = shared_tensor(shared["test_images"])[:, None].to(fabric.device)
 
     torch.manual_seed(run["seeds"][0])  # dropout
     model = Ensemble(members).to(fabric.device).train()

@@ -38,11 +38,15 @@ def weighted_metrics(
         `(B,)` for each name of `METRICS`.
 
     Raises:
-        ValueError: Lengths differ.
+        ValueError: Lengths differ, or a score is not a number.
     """
     s, y, w = np.asarray(scores, float), np.asarray(target), np.atleast_2d(np.asarray(weights, float))
     if not s.shape == y.shape == w.shape[1:]:
         raise ValueError(f"scores {s.shape}, target {y.shape}, weights {w.shape}: expected (N,), (N,), (B, N)")
+    if np.isnan(s).any():
+        raise ValueError(
+            f"scores: {np.isnan(s).sum()} of {len(s)} are NaN: a training diverged; lower its learning rate"
+        )
     levels, inverse = np.unique(s, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     starts = np.searchsorted(inverse[order], np.arange(len(levels)))
@@ -148,8 +152,9 @@ def interval_rows(by_day: Sequence[Mapping[str, tuple[Floats, Floats]]], counts:
 
 
 def majority_rate(target: ArrayLike) -> float:
-    """Accuracy of always naming the commoner class."""
-    rate = float(np.mean(np.asarray(target)))
+    """Accuracy of always naming the commoner class; NaN of no image."""
+    labels = np.asarray(target, float)
+    rate = float(labels.mean()) if len(labels) else float("nan")
     return max(rate, 1 - rate)
 
 
@@ -167,7 +172,8 @@ def curve_metrics(probabilities: ArrayLike, target: ArrayLike, threshold: float 
     called, y = np.asarray(probabilities) > threshold, np.asarray(target) == 1
     hits = (called & y).sum(-1)
     with np.errstate(invalid="ignore"):
-        return {"accuracy": (called == y).mean(-1), "precision": hits / called.sum(-1), "recall": hits / y.sum()}
+        accuracy = (called == y).sum(-1) / y.size
+        return {"accuracy": accuracy, "precision": hits / called.sum(-1), "recall": hits / y.sum()}
 
 
 METADATA = ("mean", "sd", "90th percentile", "slice", "minute")
@@ -212,6 +218,7 @@ def result_rows(frame: pd.DataFrame, item: str, row: str, condition: str, note: 
             "note": (
                 f"mean of {r['n_runs']} trainings (sd {r['sd']:.3f}); "
                 f"95 % bootstrap over {r['n_groups']} embryos; {note}"
+                + ("; undefined (0/0): no image of a class, or none called a rosette" if np.isnan(r["value"]) else "")
             ),
         }
         for r in frame.to_dict("records")

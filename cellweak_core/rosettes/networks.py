@@ -10,6 +10,8 @@ The 128-px network is the same with five convolutions (32 to 512) and an fc1 of 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,7 +67,7 @@ class Trunk(nn.Module):
         super().__init__()
         widths = [1, *(width * 2**i for i in range(n_convs))]
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(CentredBatchNorm(b, bn_momentum) for b in widths[1:])
         self.slope, self.out_channels = slope, widths[-1]
@@ -139,7 +141,12 @@ class Classifier(nn.Module):
 
         Returns:
             `(N, 2)` float.
+
+        Raises:
+            ValueError: Images of another size.
         """
+        if x.shape[2:] != (self.image_size, self.image_size):
+            raise ValueError(f"x: expected (N, 1, {self.image_size}, {self.image_size}), got {tuple(x.shape)}")
         return self.head(self.fc1(self.trunk(x).flatten(1)))
 
     def dense(self, x: Tensor) -> Tensor:
@@ -153,7 +160,12 @@ class Classifier(nn.Module):
 
         Returns:
             `(N, (H - image_size) / stride + 1, (W - image_size) / stride + 1)` float.
+
+        Raises:
+            ValueError: Images smaller than a window.
         """
+        if min(x.shape[2:]) < self.image_size:
+            raise ValueError(f"x: expected images of at least {self.image_size} px, got {tuple(x.shape)}")
         features = self.trunk(x)
         kernel = self.fc1.weight.view(-1, self.trunk.out_channels, self.side, self.side)
         hidden = F.leaky_relu(self.norm1(F.conv2d(features, kernel)), self.trunk.slope)
@@ -219,7 +231,7 @@ class Generator(nn.Module):
         self.norm2 = CentredBatchNorm(channels[0] * 64, bn_momentum)
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False)
-            for a, b in zip(channels, channels[1:], strict=False)
+            for a, b in pairwise(channels)
         )
         self.norms = nn.ModuleList(CentredBatchNorm(b, bn_momentum) for b in channels[1:])
         self.out = nn.Conv2d(channels[-1], 1, 4)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..gan import critic_loss, generator_loss, gradient_penalty
 from ..images import scale_to_unit
-from ..training import make_fabric, random_source, run_steps
+from ..training import make_fabric, random_source, run_steps, shared_tensor
 from .networks import Discriminator, Generator
 
 
@@ -79,7 +79,7 @@ def train_wgan(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Pa
     options: dict[str, Any] = {"betas": (run["beta1"], 0.999), "weight_decay": run["weight_decay"]}
     adam_g = torch.optim.Adam(generator.parameters(), run["lr_generator"], **options)
     adam_d = torch.optim.Adam(discriminator.parameters(), run["lr_discriminator"], **options)
-    patches = torch.as_tensor(np.asarray(shared["patches"]))[:, None]
+    patches = shared_tensor(shared["patches"])[:, None]
     batch = run["batch_size"]
 
     def noise() -> Tensor:
@@ -89,8 +89,9 @@ def train_wgan(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Pa
         chosen = torch.randint(len(patches), (batch,), generator=source, device=fabric.device)
         real = scale_to_unit(patches[chosen.cpu()].to(fabric.device))
         with fabric.autocast():
-            fake = generator(noise())
-            loss_d = critic_loss(discriminator(real), discriminator(fake.detach()))
+            with torch.no_grad():  # the critic's step teaches the generator nothing
+                fake = generator(noise())
+            loss_d = critic_loss(discriminator(real), discriminator(fake))
             penalty = gradient_penalty(discriminator, real, fake, source)
         adam_d.zero_grad()
         fabric.backward(loss_d + run["penalty_weight"] * penalty)
