@@ -22,7 +22,7 @@ __all__ = [
     "current_values", "find_data", "parameters", "read_values", "run",
 ]  # fmt: skip
 
-PART, DONE, FAILED = ".notebook.part.ipynb", "notebook.ipynb", "notebook.failed.ipynb"
+PART, DONE, FAILED, LOG = ".notebook.part.ipynb", "notebook.ipynb", "notebook.failed.ipynb", ".kernel.log"
 
 
 class ChapterError(RuntimeError):
@@ -205,11 +205,12 @@ def run(
         given["output_dir"] = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", blocking=False):
-            notebook = _execute(one, given, folder, kernel_manager(scheduler), progress)
+        with FileLock(folder / ".lock", blocking=False), (folder / LOG).open("wb") as log:
+            notebook = _execute(one, given, folder, kernel_manager(log, scheduler), progress)
             with atomic_path(folder / DONE) as part:
                 nbformat.write(notebook, part)
             (folder / FAILED).unlink(missing_ok=True)
+            (folder / LOG).unlink(missing_ok=True)
     except Timeout:
         message = f"{folder}: another run is writing there; wait for it, or give another --out"
         raise ChapterError(message) from None
@@ -247,7 +248,7 @@ def _execute(one: Chapter, given: dict[str, Any], folder: Path, manager: type, p
         os.replace(part, folder / FAILED)
         raise ChapterError(
             f"chapter {one.name}: its Python process died, most often for want of memory; see "
-            f"{folder / FAILED}. The same command resumes from the last checkpoint"
+            f"{folder / FAILED} and {folder / LOG}. The same command resumes from the last checkpoint"
         ) from error
     finally:
         with suppress(OSError):

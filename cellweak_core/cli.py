@@ -92,9 +92,7 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help=_DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="A killed run resumes in it.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="tcp://HOST:PORT", help="Of a Dask cluster.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="Of a Dask cluster.")] = None,
 ) -> None:
     """Execute a chapter; leaves notebook, results.json, tables, figures and weights in the output folder.
 
@@ -150,9 +148,7 @@ def fetch(
                 typer.echo(f"{one.name}: {one.title}\n    {one.size}; {one.licence}\n    {one.source}")
             return
         wanted = downloads.data_set(name)
-        typer.echo(
-            f"{wanted.name}: {wanted.title}\n  {wanted.size}; from {wanted.source}\n  {wanted.licence}"
-        )
+        typer.echo(f"{wanted.name}: {wanted.title}\n  {wanted.size}; from {wanted.source}\n  {wanted.licence}")
         if not wanted.licensed and not yes and not typer.confirm("Download it all the same?", default=False):
             raise typer.Exit(FAILURE)
         typer.echo(f"{downloads.fetch(name, to)}")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +37,10 @@ def data_home() -> Path:
     return platformdirs.user_cache_path("cellweak")
 
 
+class FullDiskError(OSError):
+    """A full disk, with the folder, the free bytes and the way out in the message."""
+
+
 def full_disk_error(error: OSError, folder: str | os.PathLike[str]) -> OSError:
     """The same error, saying which folder is full and how many bytes are free there.
 
@@ -43,10 +48,10 @@ def full_disk_error(error: OSError, folder: str | os.PathLike[str]) -> OSError:
         error: what the operating system raised; anything but a full disk comes back unchanged.
         folder: where the file was going to be written.
     """
-    if error.errno not in FULL_DISK:
+    if error.errno not in FULL_DISK or isinstance(error, FullDiskError):
         return error
     free_bytes = shutil.disk_usage(folder).free
-    return OSError(
+    return FullDiskError(
         error.errno,
         f"cannot write in {folder}: {error.strerror} ({free_bytes:,} bytes free). "
         "Earlier files there are untouched; make room or choose another folder, then run the same command",
@@ -67,7 +72,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path to write to, ``.NAME.PID.part`` in the same folder.
 
     Raises:
-        OSError: a full disk, with the folder and the free bytes in the message.
+        FullDiskError: the disk is full; earlier content of ``path`` is untouched.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -80,8 +85,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise full_disk_error(error, path.parent) from error
+        # safetensors is written in Rust and has the operating system's number in its message only
+        rust = re.search(r"os error (\d+)", str(error))
+        cause = OSError(int(rust[1]), os.strerror(int(rust[1]))) if rust else error
+        if isinstance(cause, OSError) and cause.errno in FULL_DISK:
+            raise full_disk_error(cause, path.parent) from error
         raise
 
 

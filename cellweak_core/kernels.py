@@ -1,7 +1,7 @@
 """The Python process in which a chapter's cells run."""
 
 import os
-from typing import Any
+from typing import IO, Any
 
 
 def kernel_environment(scheduler: str | None = None) -> dict[str, str]:
@@ -21,8 +21,13 @@ def kernel_environment(scheduler: str | None = None) -> dict[str, str]:
     return {**os.environ, **quiet, **figures, **order, **cluster}
 
 
-def kernel_manager(scheduler: str | None = None) -> type:
-    """A kernel manager class that starts this interpreter, whatever kernelspecs are installed."""
+def kernel_manager(log: IO[bytes], scheduler: str | None = None) -> type:
+    """A kernel manager class that starts this interpreter, whatever kernelspecs are installed.
+
+    Args:
+        log: takes what the process itself says, such as a crash; the cells' output goes to the notebook.
+        scheduler: address of a Dask scheduler.
+    """
     import zmq
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -41,7 +46,7 @@ def kernel_manager(scheduler: str | None = None) -> type:
             return KernelSpecManager(kernel_dirs=[])
 
         async def _async_start_kernel(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed through
-            await super()._async_start_kernel(**{"env": environment, **kwargs})
+            await super()._async_start_kernel(**{"env": environment, "stdout": log, "stderr": log, **kwargs})
 
         start_kernel = _async_start_kernel
 

@@ -31,9 +31,7 @@ def item_slug(item: str, panel: str = "") -> str:
     """File name of a published item: ``"Fig. 10"`` gives ``fig_10``, with panel ``"a"`` ``fig_10a``."""
     slug = re.sub(r"[^a-z0-9]+", "_", item.lower()).strip("_") + panel.lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
-        raise ValueError(
-            f"item: expected a published item such as 'Fig. 10', given {item!r}, panel {panel!r}"
-        )
+        raise ValueError(f"item: expected a published item such as 'Fig. 10', given {item!r}, panel {panel!r}")
     return slug
 
 

@@ -29,17 +29,11 @@ def _schema() -> Any:  # noqa: ANN401 - pandera publishes no types here
     columns |= {name: pa.Column(float, nullable=True) for name in ("value", "low", "high")}
     columns["n"] = pa.Column("Int64", pa.Check.ge(0), nullable=True)
     checks = [
-        pa.Check(
-            lambda f: f["value"].notna() | (f["note"] != ""), error="no value, and no note that says why"
-        ),
+        pa.Check(lambda f: f["value"].notna() | (f["note"] != ""), error="no value, and no note that says why"),
         pa.Check(lambda f: f["n"].notna() | (f["note"] != ""), error="no n, and no note that says why"),
-        pa.Check(
-            lambda f: ~(f["low"] > f["high"]), error="low above high: an interval runs from low to high"
-        ),
+        pa.Check(lambda f: ~(f["low"] > f["high"]), error="low above high: an interval runs from low to high"),
     ]
-    return pa.DataFrameSchema(
-        {name: columns[name] for name in ROW_COLUMNS}, checks=checks, strict=True, coerce=True
-    )
+    return pa.DataFrameSchema({name: columns[name] for name in ROW_COLUMNS}, checks=checks, strict=True, coerce=True)
 
 
 def rows_frame(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> "pd.DataFrame":
@@ -136,9 +130,7 @@ def read_csv(
     path = Path(path)
     expected = f"expected the columns {', '.join(required)}"
     try:
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-        )
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there; {expected}") from error
     except pd.errors.EmptyDataError as error:
@@ -152,9 +144,7 @@ def read_csv(
             hint = f"; rename {near[0]!r}?" if near else ""
             if len(frame.columns) == 1 and any(mark in frame.columns[0] for mark in ";\t"):
                 hint = "; separate the columns by commas"
-            raise DataError(
-                f"{path}: column {name!r} is missing; {expected}, found {', '.join(frame.columns)}{hint}"
-            )
+            raise DataError(f"{path}: column {name!r} is missing; {expected}, found {', '.join(frame.columns)}{hint}")
     for name, dtype in {**required, **(optional or {})}.items():
         if name in frame:
             frame[name] = _column(frame[name], dtype, path)
@@ -202,15 +192,18 @@ def format_value(
     high: float | None = None,
     unit: str = "",
     n: int | None = None,
+    count: int | None = None,
 ) -> str:
-    """A number for people: ``0.934 [0.910, 0.951] (n = 20)``; ``87.0 % (80/92)`` for a share of a count.
+    """A number for people: ``0.934 [0.910, 0.951] (n = 20)``; ``87.0 % (80/92)`` where a count is given.
 
     Args:
         value: the number; None or NaN gives a dash.
         low: lower end of the interval, if there is one.
         high: upper end of the interval.
-        unit: printed after the number; with ``percent`` or ``%`` the count behind it where there is one.
+        unit: printed after the number, ``percent`` as ``%``.
         n: how many it rests on.
+        count: how many of the n, for a share. Never guessed from the value: an accuracy of 85 % over 20 runs
+            is not 17 of 20.
     """
 
     def known(number: float | None) -> bool:
@@ -227,7 +220,6 @@ def format_value(
     text += f" {unit}" if unit else ""
     if n is None or not known(n) or int(n) == 0:
         return text
-    count = float(value) * int(n) / 100
-    if unit == "%" and abs(100 * round(count) / int(n) - float(value)) < 0.05 + 1e-9:
-        return f"{text} ({round(count)}/{int(n)})"
+    if count is not None:
+        return f"{text} ({count}/{int(n)})"
     return f"{text} (n = {int(n)})"
