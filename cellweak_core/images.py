@@ -163,7 +163,7 @@ def ball(radius: float) -> np.ndarray:
 def median_of(planes: Sequence[np.ndarray]) -> np.ndarray:
     """The element-wise median of an odd number of arrays, by forgetful selection.
 
-    Compare-and-swap of whole arrays vectorises: about thirty times faster than `scipy.ndimage.median_filter`
+    Compare-and-swap of whole arrays vectorises: about five times faster than `scipy.ndimage.median_filter`
     with the same footprint, which is the oracle in the tests.
 
     Args:
@@ -214,8 +214,10 @@ def denoise(stack: np.ndarray, radius: float = 2, intensity_window: Window | Non
         offsets = offsets[offsets[:, 0] == 0][:, 1:]
     reach = int(radius)
     padded = np.pad(stack, reach, mode="edge")
-    views = [padded[tuple(slice(reach + o, reach + o + n) for o, n in zip(offset, stack.shape, strict=True))]
-             for offset in offsets.tolist()]
+    views = [
+        padded[tuple(slice(reach + o, reach + o + n) for o, n in zip(offset, stack.shape, strict=True))]
+        for offset in offsets.tolist()
+    ]
     median = median_of(views)
     return median.copy() if intensity_window is None else to_8_bit(median, intensity_window)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,16 +21,23 @@ import numpy as np
 import pandas as pd
 
 from cellweak_core.files import DataError
-from cellweak_core.images import Colour, Window, decode_grey
+from cellweak_core.images import Colour, Window
 from cellweak_core.rosettes import layouts
+from cellweak_core.rosettes.reading import read_entries, tree_digest
 from cellweak_core.rosettes.splits import split_by_day, split_by_embryo, subset
 
 __all__ = [
-    "RosetteData", "check", "crop_windows", "duplicates_of_labelled", "load", "split_by_day", "split_by_embryo", "subset",
+    "RosetteData",
+    "check",
+    "crop_windows",
+    "duplicates_of_labelled",
+    "load",
+    "split_by_day",
+    "split_by_embryo",
+    "subset",
 ]
 
 COLUMNS = ("file", "label", "target", "split", "day", "embryo", "minute", "slice", "group")
-MOST_REPORTED = 10  # broken files named in one error
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,9 @@ class RosetteData:
     def __post_init__(self) -> None:
         """Checks that there is one row per image."""
         if self.images.ndim != 3 or len(self.images) != len(self.table):
-            raise ValueError(f"images {self.images.shape} and table of {len(self.table)} rows: expected (N, H, W) and N.")
+            raise ValueError(
+                f"images {self.images.shape} and table of {len(self.table)} rows: expected (N, H, W) and N."
+            )
 
     def __len__(self) -> int:
         """The number of images."""
@@ -120,7 +128,9 @@ class RosetteData:
             keep &= ~(rows["group"].isin(list(exclude_groups)) | rows["group"].str.endswith(layouts.UNKNOWN)).to_numpy()
         at = rows.index.to_numpy()[keep]
         if not len(at):
-            raise DataError(f"{self.name}: no image is left without the days {list(exclude_days)} and the excluded embryos.")
+            raise DataError(
+                f"{self.name}: no image is left without the days {list(exclude_days)} and the excluded embryos."
+            )
         return self.images[np.random.default_rng(seed).permutation(at)[:n]]
 
 
@@ -163,22 +173,27 @@ def load(
         close = get_close_matches(positive_class, labels, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise DataError(f"{root}: no class {positive_class!r}; set positive_class to one of {', '.join(labels)}{hint}")
-    entries = [e for e in layout.images if e.label] + _spread([e for e in layout.images if not e.label], max_unlabelled, seed)
-    images, hashes = _read(entries, colour, intensity_window, n_threads)
+    entries = [e for e in layout.images if e.label] + _spread(
+        [e for e in layout.images if not e.label], max_unlabelled, seed
+    )
+    images, hashes = read_entries(entries, colour, intensity_window, n_threads)
     windows = None
     if layout.windows:
-        crops, crop_hashes = _read(layout.windows, colour, intensity_window, n_threads)
+        crops, crop_hashes = read_entries(layout.windows, colour, intensity_window, n_threads)
         window_labels = {entry.label for entry in layout.windows}
         if positive_class not in window_labels or len(window_labels) < 2:
             raise DataError(
                 f"{root / 'windows'}: classes {sorted(window_labels)}, expected {positive_class!r} and another class."
             )
         windows = RosetteData(
-            crops, _table(layout.windows, positive_class), positive_class, f"{layout.name}, windows",
-            _tree_digest(layout.windows, crop_hashes),
+            crops,
+            _table(layout.windows, positive_class),
+            positive_class,
+            f"{layout.name}, windows",
+            tree_digest(layout.windows, crop_hashes),
         )
     return RosetteData(
-        images, _table(entries, positive_class), positive_class, layout.name, _tree_digest(entries, hashes), windows
+        images, _table(entries, positive_class), positive_class, layout.name, tree_digest(entries, hashes), windows
     )
 
 
@@ -202,13 +217,17 @@ def check(data_dir: str | Path, *, positive_class: str = "rosette") -> list[str]
     lines = [
         f"{data.name}: {len(labelled)} labelled and {len(table) - len(labelled)} unlabelled images of {w}x{h} pixels",
         "classes: " + ", ".join(f"{k} {v}" + (" (positive)" if k == positive_class else "") for k, v in counts.items()),
-        f"majority rate: {counts.max() / counts.sum():.3f}" if data.positive_class else "",
+        f"majority rate: {max(p := float((labelled['target'] == 1).mean()), 1 - p):.3f}",
     ]
     for day, rows in labelled.groupby("day"):
         positives = int((rows["target"] == 1).sum())
-        lines.append(f"day {day}: {rows['group'].nunique()} embryos, {positives} positive and {len(rows) - positives} other")
+        lines.append(
+            f"day {day}: {rows['group'].nunique()} embryos, {positives} positive and {len(rows) - positives} other"
+        )
     if data.windows is not None:
-        lines.append(f"windows: {len(data.windows)} of {data.windows.images.shape[2]}x{data.windows.images.shape[1]} pixels")
+        lines.append(
+            f"windows: {len(data.windows)} of {data.windows.images.shape[2]}x{data.windows.images.shape[1]} pixels"
+        )
     copies = duplicates_of_labelled(data)
     if len(copies):
         lines.append(
@@ -226,58 +245,11 @@ def _spread(entries: list[layouts.Entry], most: int | None, seed: int) -> list[l
         return entries
     order = np.random.default_rng(seed).permutation(len(entries))
     turn: dict[str, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, int]] = []
     for i in order.tolist():
         turn[entries[i].embryo] = turn.get(entries[i].embryo, 0) + 1
         ranked.append((turn[entries[i].embryo], len(ranked), i))
     return [entries[i] for i in sorted(i for *_, i in sorted(ranked)[:most])]
-
-
-def _read(
-    entries: list[layouts.Entry], colour: Colour, window: Window | None, n_threads: int
-) -> tuple[np.ndarray, list[str]]:
-    """The pixels, uint8 (N, H, W), and the SHA-256 of each file."""
-
-    def one(entry: layouts.Entry) -> tuple[np.ndarray | None, str, str]:
-        try:
-            content = entry.path.read_bytes()
-            image = decode_grey(content, entry.path, colour=colour, intensity_window=window)
-        except DataError as error:
-            return None, "", str(error)
-        except OSError as error:
-            return None, "", f"{entry.path}: cannot be read ({error.strerror}); check its permissions."
-        if image.dtype != np.uint8:
-            return None, "", (
-                f"{entry.path}: a 16-bit image; give intensity_window=(lo, hi), the values that become black and white. "
-                "The released images were made with (2500, 4200)."
-            )
-        return image, hashlib.sha256(content).hexdigest(), ""
-
-    images: np.ndarray | None = None
-    hashes: list[str] = []
-    wrong: list[str] = []
-    with ThreadPoolExecutor(max(1, n_threads)) as pool:
-        for i, (image, digest, error) in enumerate(pool.map(one, entries, chunksize=64)):
-            if image is None:
-                wrong.append(error)
-                continue
-            if images is None:
-                first = entries[i].path
-                images = np.zeros((len(entries), *image.shape), np.uint8)
-            if image.shape != images.shape[1:]:
-                (h0, w0), (h, w) = images.shape[1:], image.shape
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise DataError(
-                    f"images of several sizes: {first} has {w0}x{h0} pixels, {entries[i].path} has {w}x{h}; "
-                    "crop or pad them to one size."
-                )
-            images[i] = image
-            hashes.append(digest)
-    if wrong:
-        more = f"\n... and {len(wrong) - MOST_REPORTED} more" if len(wrong) > MOST_REPORTED else ""
-        raise DataError("\n".join(wrong[:MOST_REPORTED]) + more)
-    assert images is not None
-    return images, hashes
 
 
 def _table(entries: list[layouts.Entry], positive_class: str) -> pd.DataFrame:
@@ -288,12 +260,6 @@ def _table(entries: list[layouts.Entry], positive_class: str) -> pd.DataFrame:
     table["target"] = np.where(table["label"] == "", -1, table["label"] == positive_class).astype(int)
     table["group"] = table["embryo"]
     return table[list(COLUMNS)]
-
-
-def _tree_digest(entries: list[layouts.Entry], hashes: list[str]) -> str:
-    """As `files.tree_digest`, from hashes taken while the files were read."""
-    lines = sorted(f"{e.file}\0{h}\n" for e, h in zip(entries, hashes, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def duplicates_of_labelled(data: RosetteData) -> pd.DataFrame:
@@ -316,7 +282,7 @@ def duplicates_of_labelled(data: RosetteData) -> pd.DataFrame:
 
 
 def _content(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def crop_windows(images: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:

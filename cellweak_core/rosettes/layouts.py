@@ -112,7 +112,9 @@ def find(data_dir: str | Path) -> Layout:
     """
     root = Path(data_dir)
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; give the folder that holds one sub-folder of images per class.")
+        raise DataError(
+            f"{root}: there is no such folder; give the folder that holds one sub-folder of images per class."
+        )
     for base in (root, root / "dataset"):
         if (base / "supervised_split").is_dir() or (base / "supervised").is_dir():
             return _authors(base)
@@ -155,16 +157,16 @@ def _by_class(root: Path) -> Layout:
         for path in list_images(folder)
     ]
     groups = _read_groups(root) if (root / "groups.csv").is_file() else None
-    return Layout(
-        root.resolve().name, _entries(found + unlabelled, root, groups), _entries(windows, root, groups)
-    )
+    return Layout(root.resolve().name, _entries(found + unlabelled, root, groups), _entries(windows, root, groups))
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _entries(found: list[tuple[Path, str, str]], root: Path, groups: dict[str, tuple] | None) -> list[Entry]:
+def _entries(
+    found: list[tuple[Path, str, str]], root: Path, groups: dict[str, tuple[str, str, float, float]] | None
+) -> list[Entry]:
     entries, unnamed, unlisted = [], [], []
     for path, label, split in found:
         file = path.relative_to(root).as_posix()
@@ -204,14 +206,17 @@ def _read_groups(root: Path) -> dict[str, tuple[str, str, float, float]]:
             raise DataError(
                 f"{path}: columns {','.join(columns) or '(none)'}, expected file,day,embryo and optionally minute,slice"
                 + (f"; missing: {', '.join(missing)}" if missing else "")
-                + (f"; unknown: {', '.join(unknown)}" if unknown else "") + "."
+                + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+                + "."
             )
         for row in reader:
             at = f"{path}, line {reader.line_num}"
             file = (row["file"] or "").strip().replace("\\", "/")
             pure = PurePosixPath(file)
             if pure.is_absolute() or ".." in pure.parts or re.match(r"^[A-Za-z]:", file):
-                raise DataError(f"{at}: file {file!r} leaves the data folder; write it relative to {root}, without `..`.")
+                raise DataError(
+                    f"{at}: file {file!r} leaves the data folder; write it relative to {root}, without `..`."
+                )
             if not file or not (root / pure).is_file():
                 raise DataError(f"{at}: there is no file {file!r} in {root}; correct the name or remove the row.")
             if pure.as_posix() in groups:
@@ -219,8 +224,8 @@ def _read_groups(root: Path) -> dict[str, tuple[str, str, float, float]]:
             day, embryo = (str(row[c] or "").strip() for c in ("day", "embryo"))
             if not day or not embryo:
                 raise DataError(f"{at}: day and embryo must not be empty; found day {day!r}, embryo {embryo!r}.")
-            numbers = [_number(row.get(c), c, at) for c in ("minute", "slice")]
-            groups[pure.as_posix()] = (day, embryo if embryo.startswith(day) else f"{day}_{embryo}", *numbers)
+            minute, depth = _number(row.get("minute"), "minute", at), _number(row.get("slice"), "slice", at)
+            groups[pure.as_posix()] = (day, embryo if embryo.startswith(day) else f"{day}_{embryo}", minute, depth)
     return groups
 
 

@@ -72,9 +72,9 @@ def grow(
     depths_px: tuple[float, float],
     rng: np.random.Generator,
     *,
-    n_cells: tuple[float, float] = (45, 200),
+    n_cells: tuple[float, float] = (52, 155),
     first_last: tuple[float, float] = (61, 110),
-    gatherings: float = 6.0,
+    gatherings: float = 1.0,
 ) -> list[Cells]:
     """Lets one embryo develop.
 
@@ -100,7 +100,7 @@ def grow(
         return n_cells[0] * np.exp(rate * (minute - first + shift))
 
     begin = int(np.floor(minutes.min())) - 6
-    n = max(12, round(wanted(begin)))
+    n = max(24, round(wanted(begin)))
     volume = axes.prod()
     share = rng.lognormal(0, 0.25, n)
     radii = (0.80 * volume * share / share.sum()) ** (1 / 3)
@@ -114,31 +114,50 @@ def grow(
     for keep in minutes:
         while minute < keep:
             minute += 1
-            busy = np.zeros(len(radii), bool)
-            for event in events:
-                if event.members is not None and event.pull(minute) > 0:
-                    busy[event.members] = True
+            gathered = [e.members for e in events if e.members is not None and e.pull(minute) > 0]
             n_new = max(0, round(wanted(minute)) - len(radii))
-            chance = np.where(busy, 0, radii**6)
-            n_new = min(n_new, int((chance > 0).sum()))
-            if n_new:
-                mothers = rng.choice(len(radii), n_new, replace=False, p=chance / chance.sum())
-                axis = rng.normal(size=(n_new, 3)) * [1, 1, 0.6]
-                axis *= (0.55 * radii[mothers] / np.linalg.norm(axis, axis=1))[:, None]
-                radii[mothers] *= 0.5 ** (1 / 3)
-                centres = np.concatenate([centres, centres[mothers] + axis])
-                centres[mothers] -= axis
-                radii = np.concatenate([radii, radii[mothers]])
-                membrane = np.concatenate([membrane, membrane[mothers] * rng.lognormal(0, 0.08, n_new)])
-                cytoplasm = np.concatenate([cytoplasm, cytoplasm[mothers] + rng.normal(0, 0.04, n_new)])
+            mothers = _mothers(radii, gathered, n_new, rng)
+            centres, radii = _divide(centres, radii, mothers, rng)
+            membrane = np.concatenate([membrane, membrane[mothers] * rng.lognormal(0, 0.08, len(mothers))])
+            cytoplasm = np.concatenate([cytoplasm, cytoplasm[mothers] + rng.normal(0, 0.04, len(mothers))])
             centres = centres + rng.normal(0, 0.5, centres.shape)
             for _ in range(2):
                 centres = _relax(centres, radii, axes)
             centres = _gather(centres, radii, events, minute)
+        f32 = np.float32
         kept.append(
-            Cells(*(a.astype(np.float32) for a in (centres, radii, membrane, cytoplasm)), axes.astype(np.float32), angle)
+            Cells(
+                centres.astype(f32),
+                radii.astype(f32),
+                membrane.astype(f32),
+                cytoplasm.astype(f32),
+                axes.astype(f32),
+                angle,
+            )
         )
     return kept
+
+
+def _mothers(radii: np.ndarray, gathered: list[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Which cells divide: the large ones, and none that is in a rosette."""
+    chance = radii**6
+    if gathered:
+        chance[np.concatenate(gathered)] = 0
+    n = min(n, int((chance > 0).sum()))
+    return rng.choice(len(radii), n, replace=False, p=chance / chance.sum()) if n else np.zeros(0, int)
+
+
+def _divide(
+    centres: np.ndarray, radii: np.ndarray, mothers: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each mother becomes two cells of half her volume, side by side and rather within the plane."""
+    axis = rng.normal(size=(len(mothers), 3)) * [1, 1, 0.6]
+    axis *= (0.55 * radii[mothers] / np.linalg.norm(axis, axis=1))[:, None]
+    centres, radii = centres.copy(), radii.copy()
+    radii[mothers] *= 0.5 ** (1 / 3)
+    daughters = centres[mothers] + axis
+    centres[mothers] -= axis
+    return np.concatenate([centres, daughters]), np.concatenate([radii, radii[mothers]])
 
 
 def _in_ellipsoid(n: int, axes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -164,7 +183,7 @@ def _events(
 ) -> list[_Gathering]:
     """When and where cells gather: later is likelier, as in the real labels (mean minute 90 against 85)."""
     events = []
-    for kind, expected in zip(KINDS, (rosettes, 0.5 * rosettes, 0.7 * rosettes), strict=True):
+    for kind, expected in zip(KINDS, (rosettes, 2.5, 3.5), strict=True):
         for _ in range(rng.poisson(expected)):
             z = rng.uniform(*depths)
             section = axes[:2] * np.sqrt(max(0.2, 1 - (z / axes[2]) ** 2))
@@ -173,7 +192,7 @@ def _events(
             n = 4 if kind == "four_way" else int(rng.choice([5, 6, 7, 8], p=[0.45, 0.35, 0.15, 0.05]))
             events.append(
                 _Gathering(
-                    start=first - 6 + (last - first) * np.sqrt(rng.uniform(0.02, 1)),
+                    start=first - 10 + (last - first) * rng.uniform() ** 0.8,
                     stay=rng.uniform(6, 14),
                     centre=centre,
                     n=n,
@@ -194,7 +213,7 @@ def _gather(centres: np.ndarray, radii: np.ndarray, events: list[_Gathering], mi
         pull = event.pull(minute)
         if pull <= 0:
             continue
-        if event.members is None:
+        if event.members is None or event.angles is None:
             apart = centres - event.centre
             far = np.linalg.norm(apart * [1, 1, 1.5], axis=1) - 0.5 * radii
             far[list(taken)] = np.inf

@@ -26,6 +26,7 @@ class Optics:
     Attributes:
         sigma_xy_px: blur across the axis.
         sigma_z_px: blur along it.
+        tail: share of light in a second, wide blur (four times as wide), out of focus.
         slice_px: distance of two slices.
         outside: grey level outside the embryo.
         inside: cytoplasm's, above `outside`.
@@ -37,21 +38,22 @@ class Optics:
         read_noise: sd, grey levels.
     """
 
-    sigma_xy_px: float = 1.5
-    sigma_z_px: float = 3.6
+    sigma_xy_px: float = 1.3
+    sigma_z_px: float = 4.0
+    tail: float = 0.2
     slice_px: float = 5.0
     outside: float = 14.0
-    inside: float = 42.0
-    membrane: float = 100.0
+    inside: float = 26.0
+    membrane: float = 102.0
     shell: float = 0.6
-    haze: float = 6.0
+    haze: float = 5.0
     warp_px: float = 2.0
-    photons_per_level: float = 0.35
+    photons_per_level: float = 0.10
     read_noise: float = 6.0
 
 
 def tile_grid(size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """x and y (tiles, tile*tile) of a window's pixels, tile by tile, and the padded side."""
+    """Columns x and rows y (tiles, tile*tile) of a window's pixels, tile by tile, and the padded side."""
     per_side = -(-size // _TILE)
     corner = np.arange(per_side) * _TILE
     inner = np.arange(_TILE)
@@ -69,7 +71,12 @@ def untile(tiles: np.ndarray, per_side: int, size: int) -> np.ndarray:
 
 
 def view(
-    cells: Cells, corner: tuple[float, float], depths_px: np.ndarray, size: int, optics: Optics, rng: np.random.Generator
+    cells: Cells,
+    corner: tuple[float, float],
+    depths_px: np.ndarray,
+    size: int,
+    optics: Optics,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the microscope would show without noise, in a window, at several depths.
 
@@ -102,7 +109,6 @@ def view(
     best = _nearest_five(cells, candidates, px, py, z)
     g1 = _decode(best[0])
     level, number = _levels(cells, candidates, best, px, py, z, optics)
-    level *= np.float32(1)
     haze = _smooth_noise((len(z), size, size), rng) * optics.haze
     stack = np.stack([untile(plane, per_side, size) for plane in level]) + haze
     mesh = untile(number[middle], per_side, size)
@@ -120,7 +126,9 @@ def _candidates(cells: Cells, px: np.ndarray, py: np.ndarray, z: float) -> np.nd
     return np.argpartition(g, _NEAREST, axis=1)[:, :_NEAREST]
 
 
-def _nearest_five(cells: Cells, candidates: np.ndarray, px: np.ndarray, py: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+def _nearest_five(
+    cells: Cells, candidates: np.ndarray, px: np.ndarray, py: np.ndarray, z: np.ndarray
+) -> list[np.ndarray]:
     """The five least g at each voxel, each float32 (Z, tiles, P) with the candidate's number in its last four bits.
 
     An insertion network on whole arrays: ten times faster than a sort along a short axis. A positive float's order is
@@ -176,12 +184,16 @@ def _levels(
         d2 = np.square(best[k] - best[0]) / length2
         sigma2 = sxy2 + (sz2 - sxy2) * dz2 / length2
         edge = cells.membrane[which[0]] * cells.membrane[which[k]]
-        glow += edge * np.sqrt(sxy2 / sigma2) * np.exp(-0.5 * d2 / sigma2)
+        scaled = np.float32(-0.5) * d2 / sigma2
+        profile = np.exp(scaled)
+        if k == 1:
+            profile += np.float32(optics.tail) * np.exp(scaled / 16)
+        glow += edge * np.sqrt(sxy2 / sigma2) * profile
     # the embryo's surface: an ellipsoid bumpy with cells
     a, b, c = cells.axes
     rho = np.sqrt(np.square(px / a) + np.square(py / b) + np.square(zz / c))
     shell = (rho - 1) * np.float32(min(b, c))
-    bump = _decode(best[0]) - np.float32(3.0)
+    bump = _decode(best[0]) - np.float32(6.0)
     surface = np.maximum(shell, np.where(rho > 0.85, bump, -99))
     inside = 1 / (1 + np.exp(np.clip(surface * 1.2, -30, 30)))
     skin = np.exp(-0.5 * np.square((surface + 1) / optics.sigma_xy_px)) * cells.membrane[which[0]]

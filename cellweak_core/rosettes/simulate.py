@@ -1,96 +1,121 @@
-"""Simulated embryos with labelled membranes, laid out like the images of Wang et al."""
+"""Simulated embryos with labelled membranes, laid out like the images of Wang et al.
+
+```
+mesh.grow --> cells of an embryo, minute by minute --optics.view--> planes z-1, z, z+1 of a window, without noise
+    --noise--> raw --3-D median, contrast window--> image;   junctions.find_rosettes --> centres, label
+```
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cellweak_core.images import ball, median_of, to_8_bit
 from cellweak_core.rosettes.data import COLUMNS, RosetteData, crop_windows
+from cellweak_core.rosettes.junctions import find_rosettes
 from cellweak_core.rosettes.mesh import Cells, grow
 from cellweak_core.rosettes.optics import Optics, view
+from cellweak_core.rosettes.statistics import distance, statistics
+
+__all__ = ["Optics", "distance", "labelled_windows", "simulate", "statistics"]
 
 DAYS = ("20170711", "20170715", "20170720", "20170722", "20170725", "20170728")
-MEETING_RADIUS_PX = 3.0  # cells within this of a point meet there
 _BLACK, _PER_LEVEL = 2500.0, 1700.0 / 256  # the authors' contrast window (2500, 4200)
 _MIDDLE_SLICE = 15  # of 30 slices
 
 
 def simulate(
     n_embryos: int = 12,
-    minutes: np.ndarray | range = range(61, 111, 5),
-    slices: np.ndarray | range = range(9, 14),
+    minutes: Iterable[float] = range(61, 111, 5),
+    slices: Iterable[float] = range(9, 14),
     image_size: int = 128,
     seed: int = 0,
     *,
     n_days: int = 3,
-    rosettes_per_embryo: float = 6.0,
+    rosettes_per_embryo: float = 1.0,
+    near_misses: Literal["unlabelled", "non_rosette"] = "unlabelled",
     optics: Optics | None = None,
     margin_px: int = 8,
     strong_fraction: float = 0.22,
+    keep_raw: bool = True,
+    keep_mesh: bool = True,
 ) -> RosetteData:
-    """Simulates a labelled data set.
+    """Simulates a data set: embryos over days, minutes and slices, one image at a random place of each slice.
+
+    The paper's size is 45 embryos, minutes range(61, 111), slices range(9, 14): 11,250 images.
 
     Args:
         n_embryos: spread evenly over the days.
         minutes: at which images are taken.
         slices: of a 30-slice stack.
-        image_size: side of the images, pixels.
+        image_size: side of the images, pixels; 32 or more.
         seed: of everything.
-        n_days: days of recording, each with its own brightness.
+        n_days: days of recording, each with its own brightness; 1 to 6.
         rosettes_per_embryo: expected number that form within the 50 minutes 61..110.
-        optics: microscope and stain.
+        near_misses: images in which five cells nearly meet, or a rosette lies near the border, are left unlabelled,
+            as an expert leaves doubtful ones; or they are "non_rosette".
+        optics: microscope and stain; the defaults match the released images.
         margin_px: a rosette nearer to the border than this does not count.
         strong_fraction: share of images shown with a narrower contrast window, as 22% of the released ones are.
+        keep_raw: keep the raw images, 2 bytes a pixel.
+        keep_mesh: keep the meshes, 2 bytes a pixel.
 
     Returns:
-        Every image labelled "rosette" or "non_rosette", with raw images, rosette centres and mesh.
+        Images labelled "rosette", "non_rosette" or "" with raw images, rosette centres and mesh.
     """
-    minutes = np.asarray(list(minutes), float)
-    slices = np.asarray(list(slices), float)
+    minutes, slices = np.array(list(minutes), float), np.array(list(slices), float)
     if not 1 <= n_days <= len(DAYS):
         raise ValueError(f"n_days: expected 1 to {len(DAYS)}, given {n_days}.")
     if n_embryos < 1 or not len(minutes) or not len(slices):
         raise ValueError(f"nothing to simulate: {n_embryos} embryos, {len(minutes)} minutes, {len(slices)} slices.")
-    if image_size < 16:
-        raise ValueError(f"image_size: expected at least 16, given {image_size}.")
+    if (np.diff(minutes) <= 0).any():
+        raise ValueError(f"minutes: expected increasing, given {minutes.tolist()}.")
+    if image_size < 32:
+        raise ValueError(f"image_size: expected at least 32, given {image_size}.")
+    if near_misses not in ("unlabelled", "non_rosette"):
+        raise ValueError(f'near_misses: expected "unlabelled" or "non_rosette", given {near_misses!r}.')
     optics = optics or Optics()
-    n = n_embryos * len(minutes) * len(slices)
-    images = np.zeros((n, image_size, image_size), np.uint8)
-    raw = np.zeros((n, image_size, image_size), np.uint16)
-    mesh = np.zeros((n, image_size, image_size), np.int16)
-    truth, cells_at, rows = [], [], []
+    shape = (n_embryos * len(minutes) * len(slices), image_size, image_size)
+    images = np.zeros(shape, np.uint8)
+    raw = np.zeros(shape, np.uint16) if keep_raw else None
+    mesh = np.zeros(shape, np.int16) if keep_mesh else None
+    truth, meeting = [], []
+    rows: list[tuple] = []
     depths = (slices - _MIDDLE_SLICE) * optics.slice_px
-    day_gain = np.random.default_rng([seed, 1]).normal(1, 0.05, n_days)
-    i = 0
+    day_gain = np.random.default_rng([seed, 1]).normal(1, 0.06, n_days)
     for e in range(n_embryos):
         rng = np.random.default_rng([seed, 2, e])
-        day = e % n_days
-        gain = day_gain[day] * rng.normal(1, 0.06)
-        embryo = f"{DAYS[day]}_s{e // n_days // 3 + 1}_emb{e // n_days % 3 + 1}"
+        day, stage, k = e % n_days, e // n_days // 3 + 1, e // n_days % 3 + 1
+        embryo = f"{DAYS[day]}_s{stage}_emb{k}"
+        gain = day_gain[day] * rng.normal(1, 0.07)
         stages = grow(minutes, (depths.min(), depths.max()), rng, gatherings=rosettes_per_embryo)
-        for minute, cells in zip(minutes, stages, strict=True):
-            for number, depth in zip(slices, depths, strict=True):
-                images[i], raw[i], mesh[i], centres, meeting = _shoot(
-                    cells, depth, image_size, optics, gain, strong_fraction, margin_px, rng
+        for minute, cells in zip(minutes.tolist(), stages, strict=True):
+            for number, depth in zip(slices.tolist(), depths.tolist(), strict=True):
+                i = len(rows)
+                images[i], counts, numbers, spread, levels = _shoot(
+                    cells, depth, image_size, optics, gain, strong_fraction, rng
                 )
+                if raw is not None:
+                    raw[i] = counts
+                if mesh is not None:
+                    mesh[i] = numbers
+                centres, n_cells, near_miss = find_rosettes(numbers, spread, levels, margin_px)
                 truth.append(centres)
-                cells_at.append(meeting)
-                file = (
-                    f"simulated_{DAYS[day]}_s{e // n_days // 3 + 1}_t{minute:03.0f}_emb{e // n_days % 3 + 1}"
-                    f"_slice{number:02.0f}.png"
-                )
-                rosette = len(centres) > 0
-                rows.append(
-                    (file, "rosette" if rosette else "non_rosette", int(rosette), "", DAYS[day], embryo, minute, number, embryo)
-                )
-                i += 1
+                meeting.append(n_cells)
+                label, target = ("rosette", 1) if len(centres) else ("non_rosette", 0)
+                if near_miss and not len(centres) and near_misses == "unlabelled":
+                    label, target = "", -1
+                file = f"simulated_{DAYS[day]}_s{stage}_t{minute:03.0f}_emb{k}_slice{number:02.0f}.png"
+                rows.append((file, label, target, "", DAYS[day], embryo, minute, number, embryo))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    digest = hashlib.sha256(images.tobytes() + "\n".join(table["file"]).encode()).hexdigest()
-    return RosetteData(images, table, "rosette", "simulated", digest, None, raw, truth, cells_at, mesh)
+    digest = hashlib.sha256(images.tobytes() + table[["file", "label"]].to_csv().encode()).hexdigest()
+    return RosetteData(images, table, "rosette", "simulated", digest, raw=raw, truth=truth, cells=meeting, mesh=mesh)
 
 
 def _shoot(
@@ -100,25 +125,27 @@ def _shoot(
     optics: Optics,
     gain: float,
     strong_fraction: float,
-    margin: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One image at a random place in the embryo's bounding box: denoised, raw, mesh, rosette centres, their cells."""
+    """One image at a random place in the embryo's bounding box: denoised, raw, mesh, its spread, noise-free levels."""
     a, b = cells.axes[:2]
     cos, sin = np.cos(cells.angle), np.sin(cells.angle)
-    half = np.array([np.hypot(a * cos, b * sin), np.hypot(a * sin, b * cos)])
-    corner = -half + rng.uniform(0, 1, 2) * np.maximum(0, 2 * half - size)
+    # boxes drawn by hand leave some room
+    half = np.array([np.hypot(a * cos, b * sin), np.hypot(a * sin, b * cos)]) + 2
+    corner = -half + rng.uniform(0, 1, 2) * (2 * half - size)  # an image larger than the box contains it
     planes = depth + np.array([-1, 0, 1]) * optics.slice_px
     levels, mesh, spread = view(cells, (float(corner[0]), float(corner[1])), planes, size, optics, rng)
-    for _ in range(rng.poisson(0.35)):  # debris and polar bodies: bright, round, and no rosette
+    clean = levels[1].copy()
+    square = np.arange(size, dtype=np.float32)
+    for _ in range(rng.poisson(0.35)):  # debris and polar bodies: bright and round, no rosettes
         x, y = rng.uniform(0, size, 2)
-        square = np.arange(size, dtype=np.float32)
-        spot = np.exp(-0.5 * (np.square(square[:, None] - y) + np.square(square[None] - x)) / rng.uniform(1, 3) ** 2)
+        spot = np.exp(-0.5 * (np.square(square[:, None] - y) + np.square(square - x)) / rng.uniform(1, 3) ** 2)
         levels += np.float32(rng.uniform(20, 90)) * spot
-    levels *= np.float32(gain * rng.normal(1, 0.1))
+    levels *= np.float32(gain * max(0.4, rng.normal(1, 0.13)))
     # the ball of radius 2 reaches two planes up and down with one voxel each: the planes next to them stand in
     stack = levels[[0, 0, 1, 2, 2]]
     noise = rng.standard_normal(stack.shape, dtype=np.float32)
+    # Poisson noise in its Gaussian limit
     noise *= np.sqrt(np.maximum(stack, 0) / optics.photons_per_level + optics.read_noise**2)
     counts = np.clip(_BLACK + (stack + noise) * _PER_LEVEL, 0, 65535).astype(np.uint16)
     padded = np.pad(counts, ((0, 0), (2, 2), (2, 2)), mode="edge")
@@ -127,40 +154,7 @@ def _shoot(
     if rng.uniform() < strong_fraction:
         low, high = rng.uniform(15, 35), rng.uniform(170, 220)
     image = to_8_bit(median_of(views), (_BLACK + low * _PER_LEVEL, _BLACK + high * _PER_LEVEL))
-    centres, meeting = find_rosettes(mesh, spread, margin)
-    return image, counts[2], mesh, centres, meeting
-
-
-def find_rosettes(mesh: np.ndarray, spread: np.ndarray, margin_px: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """The points where five or more cells of a mesh meet.
-
-    Args:
-        mesh: int (H, W), cell numbers, -1 outside.
-        spread: float (H, W), g of the fifth nearest cell less g of the nearest; its minima are the places looked at.
-        margin_px: from the border.
-
-    Returns:
-        centres: float (k, 2), x and y in pixels, at least 10 px apart.
-        cells: int (k,), how many cells lie within `MEETING_RADIUS_PX`, five or more.
-    """
-    inner = spread[margin_px : spread.shape[0] - margin_px, margin_px : spread.shape[1] - margin_px]
-    ys, xs = np.nonzero(inner < 2 * MEETING_RADIUS_PX)
-    order = np.argsort(inner[ys, xs], kind="stable")
-    offsets = ball(MEETING_RADIUS_PX)
-    dy, dx = offsets[offsets[:, 0] == 0][:, 1:].T
-    centres: list[tuple[float, float]] = []
-    meeting: list[int] = []
-    while len(order):
-        y, x = ys[order[0]] + margin_px, xs[order[0]] + margin_px
-        near = np.unique(mesh[np.clip(y + dy, 0, len(mesh) - 1), np.clip(x + dx, 0, mesh.shape[1] - 1)])
-        count = int((near >= 0).sum())
-        if count >= 5:
-            centres.append((float(x), float(y)))
-            meeting.append(count)
-        away = 10 if count >= 5 else 2
-        far = np.hypot(ys[order] + margin_px - y, xs[order] + margin_px - x) >= away
-        order = order[far]
-    return np.array(centres, np.float32).reshape(-1, 2), np.array(meeting, int)
+    return image, counts[2], mesh, spread, clean
 
 
 def labelled_windows(
@@ -171,7 +165,7 @@ def labelled_windows(
     Args:
         data: simulated, with `truth`.
         n_rosette: windows with a rosette's centre in their central part.
-        n_other: windows without any rosette centre, at least half of them embryo.
+        n_other: windows without a rosette centre, from labelled images, at least half of each inside the embryo.
         size: side, pixels.
         seed: of places.
         off_centre_px: how far a rosette's centre may lie from the window's, at most; size / 8 by default.
@@ -185,7 +179,7 @@ def labelled_windows(
     if data.truth is None or data.cells is None:
         raise ValueError("data: rosette centres are needed, and only simulated data have them.")
     rng = np.random.default_rng(seed)
-    n, h, w = data.images.shape
+    _, h, w = data.images.shape
     reach = size // 8 if off_centre_px is None else off_centre_px
     positives = []
     for i, centres in enumerate(data.truth):
@@ -195,14 +189,19 @@ def labelled_windows(
             if 0 <= left <= w - size and 0 <= top <= h - size:
                 positives.append((i, left, top))
     if len(positives) < n_rosette:
-        raise ValueError(f"n_rosette: {n_rosette} asked for, {len(positives)} rosettes lie far enough inside; simulate more.")
+        raise ValueError(
+            f"n_rosette: {n_rosette} asked for, {len(positives)} rosettes lie far enough inside; simulate more."
+        )
     corners = [positives[k] for k in rng.permutation(len(positives))[:n_rosette]]
+    labelled = np.flatnonzero(data.table["target"].to_numpy() >= 0)
     tries = 0
     while len(corners) < n_rosette + n_other:
         tries += 1
-        if tries > 200 * (n_other + 1):
-            raise ValueError(f"n_other: no {n_other} windows without a rosette were found; ask for fewer or smaller ones.")
-        i, left, top = int(rng.integers(n)), int(rng.integers(w - size + 1)), int(rng.integers(h - size + 1))
+        if tries > 200 * (n_other + 1) or not len(labelled):
+            raise ValueError(
+                f"n_other: no {n_other} windows without a rosette were found; ask for fewer or smaller ones."
+            )
+        i, left, top = int(rng.choice(labelled)), int(rng.integers(w - size + 1)), int(rng.integers(h - size + 1))
         x, y = data.truth[i].T
         if ((x >= left) & (x < left + size) & (y >= top) & (y < top + size)).any():
             continue
@@ -212,12 +211,11 @@ def labelled_windows(
     at = np.array(corners, int).reshape(-1, 3)
     source = data.take(at[:, 0])
     table = source.table.copy()
-    table["target"] = np.arange(len(at)) < n_rosette
-    table["target"] = table["target"].astype(int)
+    table["target"] = (np.arange(len(at)) < n_rosette).astype(int)
     others = sorted(set(data.table["label"]) - {data.positive_class, ""}) or ["non_rosette"]
     table["label"] = np.where(table["target"] == 1, data.positive_class, others[0])
     truth, meeting = [], []
-    for (i, left, top), _ in zip(at.tolist(), range(len(at)), strict=True):
+    for i, left, top in at.tolist():
         moved = data.truth[i] - np.array([left, top], np.float32)
         within = ((moved >= 0) & (moved < size)).all(1)
         truth.append(moved[within])
