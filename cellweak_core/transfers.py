@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .files import DataError
@@ -141,5 +142,5 @@ def extract(archive: Path, folder: Path, keep: str = "") -> None:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, (folder / path).open("wb") as target:
                     shutil.copyfileobj(source, target, _BLOCK_BYTES)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{archive}: not a whole ZIP archive: {error}") from error

@@ -103,3 +103,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk needs root on Linux")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """``$CELLWEAK_DATA`` as it is outside the tests; skips where it holds no real sets."""
+    folder = os.environ.get("CELLWEAK_DATA", "")
+    if not (folder and (Path(folder) / "rosettes" / "dataset").is_dir()):
+        pytest.skip("no real data: set CELLWEAK_DATA")
+    return Path(folder).resolve()
