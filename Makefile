@@ -69,12 +69,13 @@ _build/.asked: FORCE
 
 $(RUNS)/%/notebook.ipynb: book/%.md $(GROUND) $$(wildcard cellweak_core/$$*/*.py) \
 		$$(wildcard book/parameters/$$*-*.yml) $$(wildcard book/recorded/$$*-*/results.json) _build/.asked | $(ENV)
-	$(BIN)/cellweak run $* $(if $(RUN),-f book/parameters/$*-$(RUN).yml) $(if $(DATA),--data '$(DATA)') --out $(RUNS)/$*
+	CELLWEAK_BOOK='$(CURDIR)/book' $(BIN)/cellweak run $* $(if $(RUN),-f book/parameters/$*-$(RUN).yml) $(if $(DATA),--data '$(DATA)') --out $(RUNS)/$*
 	@touch $@
 
 runs: $(NOTEBOOKS)
 
 define render
+	@mkdir -p _build
 	$(BIN)/python -m cellweak_core.pages.stage --runs $(RUNS) --out _build/stage
 	$(BIN)/jupyter-book build --quiet -W -n --keep-going --path-output . _build/stage
 	@touch _build/.rendered

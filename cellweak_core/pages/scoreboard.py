@@ -128,7 +128,7 @@ def _shown(rows: "pd.DataFrame") -> dict[tuple[str, ...], str]:
     """Numbers as text by key; of the same key the last counts."""
     return {
         tuple(row[name] for name in KEY): format_value(row["value"], row["low"], row["high"], n=row["n"])
-        for row in rows.to_dict(orient="records")
+        for row in rows[rows["value"].notna()].to_dict(orient="records")
     }
 
 
@@ -225,9 +225,9 @@ def _items_table(states: "pd.DataFrame", own_numbers: "pd.DataFrame") -> str:
             "item": state["item"].replace(" ", "\N{NO-BREAK SPACE}", 1),
             "what": state["what"],
             "state": _state_text(state["simulated"], state["real"]),
-            "numbers in the paper": state["numbers"],
-            "beside: this run": int((beside["simulated"] != "").sum()),
-            "beside: real data": int((beside["real"] != "").sum()),
+            "numbers printed": state["numbers"],
+            "also in this run": int((beside["simulated"] != "").sum()),
+            "also in a real run": int((beside["real"] != "").sum()),
         })  # fmt: skip
     return myst_table(pd.DataFrame(lines), raw=["state"])
 
