@@ -17,7 +17,8 @@ NOTEBOOKS := $(CHAPTERS:%=$(RUNS)/%/notebook.ipynb)
 
 # What a chapter's numbers depend on: the ground floor, its own wing, screens, the published tables.
 # (cellweak_core/pages makes pages from finished runs.)
-GROUND := $(wildcard cellweak_core/*.py cellweak_core/screens/*.py cellweak_core/published/*)
+GROUND := $(wildcard cellweak_core/*.py cellweak_core/screens/*.py cellweak_core/published/*.py \
+	cellweak_core/published/*.csv)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_static/* book/recorded/*/*.json \
 	book/recorded/*/figures/*) $(shell find cellweak_core -name '*.py' -o -name '*.csv')
 
