@@ -1,5 +1,6 @@
 import errno
 import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -196,6 +197,16 @@ def test_full_disk_without_a_small_disk(tiny_book: Path, monkeypatch: pytest.Mon
     with pytest.raises(FullDiskError, match=r"cannot write in out: No space left on device \([\d,]+ bytes free\)"):
         chapters.run("tiny", {}, output_dir="out", progress=False)
     assert not Path("out/notebook.ipynb").exists()
+
+
+def test_the_kernel_is_this_interpreter(tiny_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    source = (tiny_book / "tiny.md").read_text()
+    (tiny_book / "tiny.md").write_text(source.replace('print("first', 'import sys\nprint(sys.executable, "first'))
+    assert sys.executable in outputs(chapters.run("tiny", {}, output_dir="out", progress=False))
 
 
 def test_kernel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
