@@ -3,6 +3,7 @@
 import ast
 import difflib
 import io
+import re
 import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,8 +30,9 @@ class Parameter:
     help: str
 
     def __str__(self) -> str:
-        """The line as the cell has it."""
-        return f"{self.name}: {self.type} = {self.default!r}" + (f"  # {self.help}" if self.help else "")
+        """The line, its value written so that YAML reads it back as the same type (1.0e-05, not 1e-05)."""
+        value = re.sub(r"(?<![\w.])(-?\d+)(e[-+]\d+)", r"\1.0\2", repr(self.default))
+        return f"{self.name}: {self.type} = {value}" + (f"  # {self.help}" if self.help else "")
 
 
 def near(name: str, names: Iterable[str]) -> str:

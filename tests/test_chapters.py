@@ -27,6 +27,7 @@ def test_parameters_have_type_default_help(tiny_book: Path) -> None:
     known = {parameter.name: parameter for parameter in chapters.parameters("tiny")}
     assert list(known)[:5] == ["data_dir", "output_dir", "device", "seed", "n_jobs"]
     assert known["learning_rate"] == chapters.Parameter("learning_rate", "float", 1e-3, "step of Adam")
+    assert str(chapters.Parameter("lr", "list[float]", [1e-5, -2.5e-6], "")) == "lr: list[float] = [1.0e-05, -2.5e-06]"
     assert str(known["fractions"]) == "fractions: list[float] = [0.1, 1.0]  # of the labels"
 
 
