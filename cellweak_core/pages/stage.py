@@ -81,7 +81,7 @@ def _run_note(name: str, run: Run | None) -> str:
 
 
 def with_note(content: dict[str, Any], note: str) -> dict[str, Any]:
-    """A copy of a notebook with a line below its title, and papermill's injected parameters folded.
+    """A copy of a notebook with a line below its title, and its parameters folded.
 
     Args:
         content: the notebook as JSON.
@@ -94,7 +94,7 @@ def with_note(content: dict[str, Any], note: str) -> dict[str, Any]:
             source = re.sub(r"^(# .*)$", lambda found: f"{found[1]}\n\n{note}", source, count=1, flags=re.M)
             placed = True
         tags = list(cell.get("metadata", {}).get("tags", ()))
-        if "injected-parameters" in tags:
+        if {"parameters", "injected-parameters"} & set(tags) and "hide-input" not in tags:
             tags.append("hide-input")
         metadata = {**cell.get("metadata", {}), **({"tags": tags} if tags else {})}
         cells.append({**cell, "source": source, "metadata": metadata})
@@ -108,13 +108,13 @@ def _front(folders: list[Path], out: Path) -> str:
         for pattern in FRONT:
             for picture in sorted(folder.glob(pattern)):
                 shutil.copyfile(picture, out / "_static" / "front.png")
-                item = picture.stem.replace("_", " ").replace("fig ", "Fig. ")
-                chapter = picture.parent.parent.name
+                item = picture.stem.replace("fig_", "Fig. ").replace("_", " ")
+                chapter = picture.parent.parent.name.split("-")[0]
                 return (
                     "```{figure} _static/front.png\n:name: fig-front\n"
                     ":alt: A figure that the book regenerates\n"
-                    f":width: 100%\n\n{item} of chapter {chapter}, as this copy of the book drew it: "
-                    "the chapter says how to read it.\n```\n"
+                    f":width: 100%\n\nThe chapter {{doc}}`{chapter}` regenerates its paper's {item}. "
+                    "The chapter says how to read it.\n```\n"
                 )
     return ""
 
