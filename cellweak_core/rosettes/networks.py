@@ -222,7 +222,7 @@ class Generator(nn.Module):
     def __init__(self, width: int = 32, image_size: int = 32, noise: int = 64, bn_momentum: float = 0.1) -> None:
         super().__init__()
         n_up = (image_size // 8).bit_length() - 1
-        if image_size != 8 * 2**n_up:
+        if n_up < 0 or image_size != 8 * 2**n_up:
             raise ValueError(f"image_size: expected 8 times a power of two, got {image_size}")
         channels = [16 * width // 2**i for i in range(n_up + 1)]
         self.noise, self.channels = noise, channels[0]

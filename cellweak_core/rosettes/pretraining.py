@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..images import standardise
-from ..training import make_fabric, random_source, run_steps
+from ..training import make_fabric, random_source, run_steps, shared_tensor
 from .augmentation import relight, warp
 from .detectors import average_into, build_detector, learning_rate
 from .pooling import pool
@@ -73,7 +73,7 @@ def train_on_simulation(run: Mapping[str, Any], shared: Mapping[str, Any], check
     import copy
 
     fabric = make_fabric(run["device"], run["precision"])
-    images = torch.as_tensor(np.asarray(shared["images"]))[:, None]
+    images = shared_tensor(shared["images"])[:, None]
     maps = torch.from_numpy(centre_maps([np.asarray(c, float) for c in shared["centres"]], images.shape[-1]))[:, None]
     network = build_detector({**run, "start": "random"}).to(fabric.device).train()
     averaged = copy.deepcopy(network)
@@ -98,7 +98,7 @@ def train_on_simulation(run: Mapping[str, Any], shared: Mapping[str, Any], check
         average_into(averaged, network, min(run["average"], (i + 1) / (i + 10)))
         return {"loss": loss.detach()}
 
-    state = {"network": network, "averaged": averaged, "optimiser": optimiser, "choose": choose, "vary": vary}
+    state: dict[str, Any] = {"network": network, "averaged": averaged, "optimiser": optimiser, "choose": choose, "vary": vary}
     version = checkpoint.stem
     history = run_steps(step, run["steps"], state=state, checkpoint=checkpoint, version=version, desc="simulated start")
     result: dict[str, Any] = {f"start.{name}": value for name, value in averaged.state_dict().items()}
