@@ -40,7 +40,11 @@ def made(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "VENV=env", *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    # without what an outer `make test` hands down, its own variables among them
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "RUN", "DATA")
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    command = ["make", "VENV=env", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=env)
 
 
 def lines(path: Path) -> int:
