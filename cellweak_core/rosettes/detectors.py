@@ -73,9 +73,12 @@ def build_detector(run: Mapping[str, Any], discriminator: Mapping[str, Tensor] |
     if run["network"] == "context":
         if run["start"] == "wgan":
             raise ValueError("start: the context network is no discriminator's twin; give it start='random'")
-        return WindowScores(ContextNet(run["width"], run["dropout"]), dense=False)
+        return WindowScores(ContextNet(run["context_width"], run["context_dropout"]), dense=False)
     if run["network"] not in NETWORKS:
         raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {run['network']!r}")
+    if run["network"] == "image":
+        # As wide as the authors' at width 32: five convolutions, four times the fc1 units.
+        run = {**run, "n_convs": 5, "fc": 4 * run["fc"]}
     network = started(run, "wgan", discriminator or {}, run["seed"]) if run["start"] == "wgan" else classifier(run)
     return WindowScores(network, dense=run["network"] == "window")
 
@@ -160,6 +163,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         raise ValueError(f"fold: outside test fold {run['test_fold']}, expected labels of both classes to train on")
     chosen = subset(train, pd.DataFrame({"target": target}), run["fraction"], run["seed"])
     discriminator = part(shared, f"discriminator{run['test_fold']}") or part(shared, "discriminator")
+    run = {**run, "image_size": images.shape[-1]} if run["network"] == "image" else run
     network = build_detector(run, discriminator)
     if run["start"] == "given":
         network.load_state_dict(part(shared, "start"))

@@ -55,7 +55,6 @@ class _Gathering:
     n: int
     peak: float  # 1: they truly meet
     gap: float
-    turn: float
     jitter: np.ndarray
     members: np.ndarray | None = None
     angles: np.ndarray | None = None
@@ -198,7 +197,6 @@ def _events(
                     n=n,
                     peak=rng.uniform(0.4, 0.75) if kind == "partial" else 1.0,
                     gap=rng.uniform(-1.0, 2.0),
-                    turn=rng.uniform(0, 2 * np.pi),
                     jitter=rng.uniform(-0.22, 0.22, n),
                 )
             )

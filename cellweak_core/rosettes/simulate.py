@@ -88,7 +88,7 @@ def simulate(
     truth, meeting = [], []
     rows: list[tuple] = []
     depths = (slices - _MIDDLE_SLICE) * optics.slice_px
-    day_gain = np.random.default_rng([seed, 1]).normal(1, 0.06, n_days)
+    day_gain = np.random.default_rng([seed, 1]).normal(1, 0.05, n_days)
     for e in range(n_embryos):
         rng = np.random.default_rng([seed, 2, e])
         day, stage, k = e % n_days, e // n_days // 3 + 1, e // n_days % 3 + 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+
+from ..tables import read_csv, write_csv
 
 _LEVELS = np.arange(0, 257, 4)
 _QUANTILES = np.linspace(0.05, 0.95, 19)
@@ -88,6 +92,17 @@ def distance(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> pd
             unit = {"mean": "grey levels", "sd": "grey levels", "correlation_length": "px"}.get(name, "1")
             rows.append((name, np.abs(a - b).mean(), unit))
     return pd.DataFrame(rows, columns=["curve", "difference", "unit"])
+
+
+def save_curves(curves: dict[str, pd.DataFrame], path: str | Path) -> Path:
+    """Keeps the curves as one tidy table: columns curve, x, y."""
+    return write_csv(pd.concat([frame.assign(curve=name) for name, frame in curves.items()])[["curve", "x", "y"]], path)
+
+
+def load_curves(path: str | Path) -> dict[str, pd.DataFrame]:
+    """Reads what `save_curves` wrote."""
+    table = read_csv(path, {"curve": "str", "x": "float", "y": "float"})
+    return {str(name): part[["x", "y"]].reset_index(drop=True) for name, part in table.groupby("curve", sort=False)}
 
 
 def _curve(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:

@@ -1,8 +1,4 @@
-"""The two settings as lists of runs, and their results as tables.
-
-(a) labelled windows:  starts x fractions x repeats          -> one test day, as the paper
-(b) weak, image labels: methods x fractions x seeds x days   -> every day tested by what the other days taught
-"""
+"""Setting (b) as a list of runs: methods x fractions x seeds x test days; its scores by day as tables."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .classifiers import STARTS
-from .data import RosetteData, crop_windows
-from .evaluation import METRICS, bootstrap_metrics, curve_metrics, interval_rows, metadata_baseline
+from .data import RosetteData
+from .evaluation import METRICS, bootstrap_metrics, interval_rows, metadata_baseline
+from .splits import subset
 
 Run = dict[str, Any]
 Result = Mapping[str, Any]
@@ -38,83 +34,6 @@ WEAK_METHODS: dict[str, Run] = {
     "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong"},
 }
 METADATA = "metadata only"
-
-
-def with_needed(fractions: Sequence[float]) -> list[float]:
-    """The fractions, largest first, with the two that Fig. 9 needs (all and a fifth of the labels).
-
-    Raises:
-        ValueError: One is not above 0 and at most 1.
-    """
-    if any(not 0 < f <= 1 for f in fractions):
-        raise ValueError(f"fractions: expected numbers above 0 and at most 1, got {list(fractions)}")
-    return sorted({*map(float, fractions), 1.0, 0.2}, reverse=True)
-
-
-def window_runs(common: Run, fractions: Sequence[float], n_repeats: int, seed: int, per_batch: int) -> list[Run]:
-    """Setting (a): every start, fraction and repeat, in batches of networks trained side by side.
-
-    Args:
-        common: What all share, see `classifiers.train_classifiers`.
-        fractions: Shares of the training labels.
-        n_repeats: Trainings of each (20 in the paper).
-        seed: Of the first repeat; the others follow. The two starts share their seeds: the same labels for both.
-        per_batch: Networks per batch.
-
-    Returns:
-        One run per batch; the first repeat's weights are kept for all and for a fifth of the labels.
-    """
-    members = [(s, f, seed + k) for f in with_needed(fractions) for k in range(n_repeats) for s in STARTS]
-    runs = []
-    for at in range(0, len(members), per_batch):
-        batch = members[at : at + per_batch]
-        keep = [i for i, (_, f, s) in enumerate(batch) if s == seed and f in (1.0, 0.2)]
-        starts, shares, seeds = (list(column) for column in zip(*batch, strict=True))
-        runs.append({**common, "starts": starts, "fractions": shares, "seeds": seeds, "keep_weights": keep})
-    return runs
-
-
-def window_table(runs: Sequence[Run], results: Sequence[Result], target: NDArray[np.int64]) -> pd.DataFrame:
-    """Setting (a), one row per training and evaluation: start, fraction, seed, n_labels, step, accuracy, ..."""
-    frames = []
-    for run, result in zip(runs, results, strict=True):
-        curves = curve_metrics(result["curve_probabilities"].numpy(), target)
-        for k, start in enumerate(run["starts"]):
-            frame = pd.DataFrame({"step": result["curve_step"].numpy(), **{m: v[k] for m, v in curves.items()}})
-            frame.insert(0, "classifier", STARTS[start])
-            frame.insert(1, "fraction", run["fractions"][k])
-            frame.insert(2, "seed", run["seeds"][k])
-            frame.insert(3, "n_labels", int(result["n_labels"][k]))
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
-def kept_weights(runs: Sequence[Run], results: Sequence[Result], start: str, fraction: float) -> dict[str, Any]:
-    """The state dict kept for a start and fraction.
-
-    Raises:
-        KeyError: None was kept.
-    """
-    for run, result in zip(runs, results, strict=True):
-        for k in run["keep_weights"]:
-            if (run["starts"][k], run["fractions"][k]) == (start, fraction):
-                prefix = f"member{k}."
-                return {n.removeprefix(prefix): v for n, v in result.items() if n.startswith(prefix)}
-    raise KeyError(f"no weights kept for start {start!r} with {fraction:.0%} of the labels")
-
-
-def final(table: pd.DataFrame) -> pd.DataFrame:
-    """The last evaluation of each training of `window_table`."""
-    return table[table["step"] == table["step"].max()]
-
-
-def by_fraction(table: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 10: mean, standard deviation and number of trainings per classifier and fraction, at the last step."""
-    last = final(table)
-    frame = last.groupby(["classifier", "fraction"], as_index=False).agg(
-        mean=("accuracy", "mean"), sd=("accuracy", "std"), n_runs=("accuracy", "size"), n_labels=("n_labels", "first")
-    )
-    return frame.sort_values(["classifier", "fraction"], ascending=[True, False], ignore_index=True)
 
 
 def folds_by_day(table: pd.DataFrame, test_days: Sequence[str] = ()) -> tuple[NDArray[np.int64], list[str]]:
@@ -197,8 +116,6 @@ class WeakScores:
 
     def add_metadata(self, features: pd.DataFrame, fractions: Sequence[float], seeds: Sequence[int]) -> None:
         """Train and keep the metadata-only baseline on the same labels as the networks."""
-        from .splits import subset
-
         for fraction in fractions:
             for seed in seeds:
                 for fold in range(len(self.days)):
@@ -262,49 +179,3 @@ def weak_comparison(evaluated: pd.DataFrame, fraction: float, metrics: Sequence[
     order = {m: i for i, m in enumerate(dict.fromkeys(evaluated["method"]))}
     wide = wide.sort_values(["method", "day"], key=lambda c: c.map(order) if c.name == "method" else c)
     return wide.rename_axis(columns=None).reset_index(drop=True)
-
-
-def detected_windows(
-    data: RosetteData, maps: NDArray[np.float32], n_rosette: int, n_other: int, size: int, seed: int
-) -> RosetteData:
-    """Windows for setting (a) where nobody labelled any: a weak detector points them out.
-
-    A rosette image gives the window under its highest logit; an image without rosettes gives a random window. The
-    places are the detector's opinion, not an observer's, and results on them must say so.
-
-    Args:
-        data: Labelled images.
-        maps: `(N, h, w)` window logits of all of them, by a detector that never saw the test day's labels.
-        n_rosette: At most this many rosette windows, in random order.
-        n_other: At most this many others.
-        size: Side of a window in px.
-        seed: Of the choice.
-
-    Returns:
-        Windows `(n, size, size)` with the table rows of their images.
-    """
-    rng = np.random.default_rng(seed)
-    target = data.table["target"].to_numpy()
-    _, height, width = data.images.shape
-    chosen = [rng.permutation(np.flatnonzero(target == label))[:n] for label, n in ((1, n_rosette), (0, n_other))]
-    corners = []
-    for label, indices in zip((1, 0), chosen, strict=True):
-        for i in indices:
-            if label:
-                best = np.unravel_index(int(maps[i].argmax()), maps[i].shape)
-                y, x = (
-                    map_centre(int(k), n, side) for k, n, side in zip(best, maps[i].shape, (height, width), strict=True)
-                )
-            else:
-                y, x = rng.uniform(size / 2, (height - size / 2, width - size / 2))
-            top, left = (int(np.clip(round(c - size / 2), 0, s - size)) for c, s in ((y, height), (x, width)))
-            corners.append((i, left, top))
-    at = np.array(corners, int)
-    source = data.take(at[:, 0])
-    name = f"{data.name}, detected windows"
-    return RosetteData(crop_windows(data.images, at, size), source.table, data.positive_class, name, data.digest)
-
-
-def map_centre(k: int, n: int, side_px: int, stride_px: int = 8) -> float:
-    """Where the centre of cell `k` of `n` of a map of window logits lies in its image, px along one axis."""
-    return (side_px - stride_px * (n - 1)) / 2 + stride_px * k
