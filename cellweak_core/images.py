@@ -268,7 +268,7 @@ def augment(images_nchw: torch.Tensor, generator: torch.Generator, *, rot90: boo
             raise ValueError(f"images_nchw: rot90 needs square images, given {tuple(x.shape)}.")
         quarter = (u[2] * 4).long()
         for turns in (1, 2, 3):
-            x = torch.where(quarter == turns, x.rot90(turns, (2, 3)), x) if turns else x
+            x = torch.where(quarter == turns, x.rot90(turns, (2, 3)), x)
     x = (x + (u[3] * 2 - 1) * 32).clamp(0, 255)
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * (u[4] + 0.5) + mean).clamp(0, 255).round()

@@ -15,7 +15,7 @@ import numpy as np
 from cellweak_core.rosettes.mesh import Cells
 
 _TILE = 16  # pixels; each tile considers its nearest cells only
-_NEAREST = 14  # candidates per tile: more than can reach it; below 16, see _nearest_five
+_NEAREST = 16  # candidates per tile: more than can reach it; four bits, see _nearest_five
 _OFFSET = 256.0  # makes every g positive
 
 
