@@ -19,7 +19,7 @@ NOTEBOOKS := $(CHAPTERS:%=$(RUNS)/%/notebook.ipynb)
 # (cellweak_core/pages makes pages from finished runs.)
 GROUND := $(wildcard cellweak_core/*.py cellweak_core/screens/*.py cellweak_core/published/*.py \
 	cellweak_core/published/*.csv)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_static/* book/recorded/*/*.json \
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_static/* book/recorded/*/*.* \
 	book/recorded/*/figures/*) $(shell find cellweak_core -name '*.py' -o -name '*.csv')
 
 .DEFAULT_GOAL := help
@@ -69,7 +69,7 @@ _build/.asked: FORCE
 	@echo 'RUN=$(RUN) DATA=$(DATA)' | cmp -s - $@ || echo 'RUN=$(RUN) DATA=$(DATA)' > $@
 
 $(RUNS)/%/notebook.ipynb: book/%.md $(GROUND) $$(wildcard cellweak_core/$$*/*.py) \
-		$$(wildcard book/parameters/$$*-*.yml) $$(wildcard book/recorded/$$*-*/results.json) _build/.asked | $(ENV)
+		$$(wildcard book/parameters/$$*-*.yml) $$(wildcard book/recorded/$$*-*/*.*) _build/.asked | $(ENV)
 	CELLWEAK_BOOK='$(CURDIR)/book' $(BIN)/cellweak run $* $(if $(RUN),-f book/parameters/$*-$(RUN).yml) $(if $(DATA),--data '$(DATA)') --out $(RUNS)/$*
 	@touch $@
 

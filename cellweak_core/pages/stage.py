@@ -142,7 +142,7 @@ def stage(root: Path, runs_dir: Path, out: Path) -> list[str]:
     runs, recorded = load_runs(runs_dir), load_runs(book / "recorded")
 
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(book, out / "book", ignore=shutil.ignore_patterns("recorded", "parameters", ".*"))
+    shutil.copytree(book, out / "book", ignore=shutil.ignore_patterns("parameters", ".*"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(root / name, out / name)
     staged, generated, downloads = out / "book", out / "book" / "_generated", out / "book" / "_downloads"
