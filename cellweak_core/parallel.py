@@ -113,6 +113,26 @@ def _backend(n_jobs: int, scheduler: str) -> Iterator[None]:
         yield
 
 
+_watching = False
+
+
+def _end_with(parent: int) -> None:
+    """End this worker process once its parent is gone: a killed run must not go on training behind the next one."""
+    global _watching
+    if _watching or os.getpid() == parent:
+        return
+    _watching = True
+    import threading
+    import time
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _call(func: Task, run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> tuple[Result, str]:
     try:
         return dict(func(run, shared, checkpoint)), ""
@@ -198,7 +218,11 @@ def map_runs(
             keep(i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
     elif todo:
 
+        here = 0 if scheduler else os.getpid()
+
         def numbered(i: int, shared: Mapping[str, Any]) -> tuple[int, Result, str]:
+            if here:
+                _end_with(here)
             return (i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
 
         with _backend(n_jobs, scheduler):

@@ -105,6 +105,7 @@ class RosetteData:
         *,
         exclude_days: Collection[str] = (),
         exclude_groups: Collection[str] = (),
+        with_labelled: bool = False,
     ) -> np.ndarray:
         """Images for training without labels, in random order.
 
@@ -116,11 +117,13 @@ class RosetteData:
             seed: of the order.
             exclude_days: leave these days out, and the images whose day is unknown.
             exclude_groups: leave these embryos out, and the images whose embryo is unknown.
+            with_labelled: take the labelled images too, for sets whose labelled images are no copies of others.
 
         Returns:
             uint8 (n, H, W); the labelled images where there are no unlabelled ones.
         """
-        rows = self.table if not (self.table["target"] < 0).any() else self.table[self.table["target"] < 0]
+        unlabelled = self.table["target"] < 0
+        rows = self.table if with_labelled or not unlabelled.any() else self.table[unlabelled]
         keep = np.ones(len(rows), bool)
         if exclude_days:
             keep &= ~rows["day"].isin([*exclude_days, ""]).to_numpy()

@@ -1,0 +1,207 @@
+"""The chapter's numbers as rows of the one schema, under the paper's own items, rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .classifiers import STARTS
+from .windows import by_fraction, final
+
+Row = dict[str, Any]
+PAPER_NAMES = {"conventional": "Conventional classifier", "GAN": "GAN-based classifier"}
+METRIC_NAMES = ("accuracy", "precision", "recall")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:g} %"
+
+
+def recorded_losses(published: pd.DataFrame, item: str) -> pd.DataFrame:
+    """The authors' recorded WGAN losses of Fig. 3c or 3d: columns step, value."""
+    part = published[(published["item"] == item) & (published["kind"] == "recorded")].copy()
+    part["step"] = part["column"].str.extract(r"step (\d+)").astype(float)
+    return part[["step", "value"]].dropna().sort_values("step", ignore_index=True)
+
+
+def printed_accuracy(published: pd.DataFrame) -> pd.DataFrame:
+    """The points of Fig. 10 that the paper prints: columns percent (of the labels), value, low, high."""
+    part = published[(published["item"] == "Fig. 10") & published["value"].notna()].copy()
+    part["percent"] = part["column"].str.extract(r"@ (\d+) %").astype(float)
+    return part.dropna(subset=["percent"])[["percent", "value", "low", "high"]].reset_index(drop=True)
+
+
+def wgan_rows(steps: NDArray[Any], generator: NDArray[Any], discriminator: NDArray[Any], seed: int) -> Iterator[Row]:
+    """Figs. 3c and 3d: the losses at the steps the authors recorded, and at the end."""
+    wanted = [s for s in (1, 100, 1000, 5000, 10000, 20000, 50000, 80000, 100000) if s < steps[-1]]
+    for item, row, values in (
+        ("Fig. 3c", "WGAN generator", generator),
+        ("Fig. 3d", "WGAN discriminator", discriminator),
+    ):
+        for step in [*wanted, int(steps[-1])]:
+            near = values[(steps > step - 25) & (steps <= step + 25)]
+            note = f"mean of the {len(near)} steps around it, one run, seed {seed}; without the gradient penalty"
+            yield {
+                "item": item,
+                "row": row,
+                "column": f"loss @ step {step}",
+                "value": float(near.mean()),
+                "n": len(near),
+                "unit": "loss",
+                "note": note,
+            }
+
+
+def classifier_rows(
+    sd: Mapping[str, float], clusters: Mapping[str, NDArray[Any]], activations: pd.DataFrame, seed: int
+) -> Iterator[Row]:
+    """Figs. 5, 6 and 8: filter spread, clusters of the fc1 weights, mean activations."""
+    panels = {"conventional": "a", "GAN": "b"}
+    for name, panel in panels.items():
+        yield {
+            "item": f"Fig. 5{panel}",
+            "row": PAPER_NAMES[name],
+            "column": "sd of the conv1 weights",
+            "value": sd[name],
+            "n": 1,
+            "unit": "weight",
+            "note": f"one training with all labels, seed {seed}; n counts trainings",
+        }
+        label = clusters[name]
+        yield {
+            "item": f"Fig. 6{panel}",
+            "row": PAPER_NAMES[name],
+            "column": "tight clusters in the t-SNE of the fc1 weights",
+            "value": float(label.max() + 1),
+            "n": len(label),
+            "unit": "clusters",
+            "note": "HDBSCAN groups of at least 5 % of the points, where the paper counts by eye; n counts points",
+        }
+    for r in activations.to_dict("records"):
+        yield {
+            "item": "Fig. 8",
+            "row": r["state"],
+            "column": f"mean activation of {r['layer']}",
+            "value": r["mean"],
+            "n": int(r["n"]),
+            "unit": "activation",
+            "note": f"trained with a fifth of the labels, seed {seed}; n counts test windows",
+        }
+
+
+def window_rows(table: pd.DataFrame, n_test: int, how: str) -> Iterator[Row]:
+    """Figs. 9 and 10, setting (a): mean over trainings, low..high = mean ± 1 sd, precision and recall of rosettes.
+
+    Args:
+        table: Of `windows.window_table`.
+        n_test: Test windows.
+        how: Where windows and labels come from, for the note.
+    """
+    last = final(table)
+    for item, fraction in (("Fig. 9a", 1.0), ("Fig. 9b", 0.2)):
+        for name in STARTS.values():
+            part = last[(last["classifier"] == name) & (last["fraction"] == fraction)]
+            for metric in METRIC_NAMES:
+                yield _spread(item, PAPER_NAMES[name], metric, part[metric], n_test, how)
+    for r in by_fraction(table).to_dict("records"):
+        part = last[(last["classifier"] == r["classifier"]) & (last["fraction"] == r["fraction"])]["accuracy"]
+        row = PAPER_NAMES[r["classifier"]]
+        yield _spread("Fig. 10", row, f"accuracy @ {_percent(r['fraction'])}", part, n_test, how)
+    gan = last[last["classifier"] == "GAN"]
+    above = gan[gan["fraction"] > 0.4]["accuracy"]
+    yield _spread("Fig. 10", PAPER_NAMES["GAN"], "accuracy @ >40 %", above, n_test, how)
+    few, full = (gan[gan["fraction"] == f]["accuracy"] for f in (0.2, 1.0))
+    yield _spread("Abstract", PAPER_NAMES["GAN"], "accuracy @ 20 %", few, n_test, how)
+    for item in ("Abstract", "Text 3.3"):
+        yield {
+            "item": item,
+            "row": PAPER_NAMES["GAN"],
+            "column": "accuracy @ 20 % relative to @ 100 %",
+            "value": 100 * float(few.mean() / full.mean()),
+            "n": n_test,
+            "unit": "percent",
+            "note": f"ratio of two means of {len(few)} trainings; n counts test windows; {how}",
+        }
+
+
+def _spread(item: str, row: str, column: str, values: pd.Series, n: int, how: str) -> Row:
+    defined = 100 * values.dropna()
+    mean, sd = float(defined.mean()), float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+    spread = np.isfinite(sd)
+    missing = f", {len(values) - len(defined)} undefined (no rosette called)" if len(values) > len(defined) else ""
+    note = f"mean ± 1 sd of {len(defined)} trainings{missing}; n counts test windows; {how}"
+    return {
+        "item": item,
+        "row": row,
+        "column": column,
+        "value": mean,
+        "low": mean - sd if spread else None,
+        "high": mean + sd if spread else None,
+        "n": n,
+        "unit": "percent",
+        "note": note,
+    }
+
+
+def weak_rows(evaluated: pd.DataFrame) -> Iterator[Row]:
+    """Setting (b): every metric by method, fraction and test day, with intervals over embryos."""
+    for r in evaluated.to_dict("records"):
+        day = "mean of the test days" if r["day"] == "all" else f"test day {r['day']}"
+        if not np.isfinite(r["value"]):
+            continue  # 0/0, precision where nothing is called a rosette: no number enters the table
+        yield {
+            "item": "Setting (b)",
+            "row": r["method"],
+            "column": f"{r['metric']} @ {_percent(r['fraction'])}, {day}",
+            "value": r["value"],
+            "low": r["low"] if np.isfinite(r["low"]) else None,
+            "high": r["high"] if np.isfinite(r["high"]) else None,
+            "n": int(r["n"]),
+            "unit": "fraction",
+            "note": (
+                f"mean of {r['n_runs']} trainings on {r['n_labels']} labels (sd {r['sd']:.3f}); "
+                f"95 % bootstrap over {r['n_groups']} embryos; n counts test images"
+            ),
+        }
+
+
+def recorded_classes(published: pd.DataFrame, batch: str = "32_batch3") -> pd.DataFrame:
+    """The authors' recorded accuracy, and precision and recall under their true name, with all and a fifth of labels.
+
+    Returns:
+        One row per model, test day and ratio; columns such as "accuracy @ 20 %", "recall of non-rosette @ 20 %".
+    """
+    part = published[published["item"] == f"Recorded runs {batch}"]
+    wide = part.pivot(index="row", columns="column", values="value")
+    columns = [f"{m} @ {f}" for f in ("100 %", "20 %") for m in ("accuracy", *_OTHER_CLASS)]
+    return wide[columns].rename_axis(columns=None).reset_index().rename(columns={"row": "recorded run"})
+
+
+_OTHER_CLASS = ("precision of non-rosette", "recall of non-rosette")
+
+
+def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the paper prints beside this run's, for reading; settings of other sections are left to the scoreboard."""
+    from ..results import beside_paper as joined
+    from ..tables import format_value
+
+    both = joined(rows, "rosettes")
+    both = both[both["value_paper"].notna()]
+    texts = {}
+    for side in ("paper", "run"):
+        columns = [f"{name}_{side}" for name in ("value", "low", "high", "unit", "n")]
+        texts[side] = [
+            format_value(value, low, high, unit, None if pd.isna(n) else int(n))
+            if pd.notna(value)
+            else "not in this run"
+            for value, low, high, unit, n in both[columns].itertuples(index=False)
+        ]
+    return (
+        both[["item", "row", "column"]]
+        .assign(paper=texts["paper"], run=texts["run"])
+        .rename(columns={"paper": "the paper", "run": "this run"})
+    )
