@@ -144,7 +144,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     Args:
         run: See `build_detector`; `test_fold` (the fold to score; all others train), `fraction, seed, steps,
-            batch_size, lr, weight_decay, schedule, average (decay of the moving average, 0 = off), augmentation,
+            batch_size, lr, lr_factor, weight_decay, schedule, average (decay of the moving average, 0 = off), augmentation,
             normalise, pooling, sharpness, n_turns, device, precision, keep_weights`.
         shared: `images` (N, H, W) uint8, `target` (N,), `fold` (N,) int, `discriminator<fold>.*` or
             `discriminator.*` for the start "wgan", `start.*` for a start from given weights.
@@ -169,7 +169,8 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         network.load_state_dict(part(shared, "start"))
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     averaged = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), run["lr"], weight_decay=run["weight_decay"])
+    rate = run["lr"] * run.get("lr_factor", 1.0)
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=run["weight_decay"])
     choose, vary = random_source(run["seed"]), random_source(run["seed"], fabric.device)
     x_train = images[torch.from_numpy(chosen)][:, None].to(fabric.device)
     y_train = torch.as_tensor(target[chosen], dtype=torch.float32).to(fabric.device)
@@ -178,7 +179,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     def step(i: int) -> dict[str, Tensor]:
         for group in optimiser.param_groups:
-            group["lr"] = run["lr"] * learning_rate(i, run["steps"], run["schedule"])
+            group["lr"] = rate * learning_rate(i, run["steps"], run["schedule"])
         batch = epochs.next().to(fabric.device)
         x = normalise(_augmented(x_train[batch], run["augmentation"], vary))
         with fabric.autocast():
@@ -253,6 +254,11 @@ class Epochs(nn.Module):
 
 def restored(run: Mapping[str, Any], result: Mapping[str, Any]) -> WindowScores:
     """The trained detector of a result that kept its weights, in evaluation mode."""
+    state = part(result, "model")
+    if run["network"] == "image":
+        # Its size is that of the images it was trained on: fc1 sees the last convolution's channels, side by side.
+        places = state["network.fc1.weight"].shape[1] // len(state["network.trunk.norms.4.beta"])
+        run = {**run, "image_size": math.isqrt(places) * 2**5}
     model = build_detector({**run, "start": "random"})
-    model.load_state_dict(part(result, "model"))
+    model.load_state_dict(state)
     return model.eval()

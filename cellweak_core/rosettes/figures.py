@@ -129,8 +129,9 @@ def embeddings(points: Mapping[str, NDArray[Any]], clusters: Mapping[str, NDArra
         figure, axes = _subplots(1, len(points), figsize=(7.2, 3.6))
         for axis, (name, xy) in zip(axes, points.items(), strict=True):
             label = clusters[name]
-            axis.scatter(*xy[label < 0].T, s=3, color="#BBBBBB", linewidths=0)
-            axis.scatter(*xy[label >= 0].T, s=3, c=label[label >= 0], cmap="tab10", linewidths=0)
+            size = float(np.clip(4000 / len(label), 3, 14))
+            axis.scatter(*xy[label < 0].T, s=size, color="#BBBBBB", linewidths=0)
+            axis.scatter(*xy[label >= 0].T, s=size, c=label[label >= 0], cmap="tab10", linewidths=0)
             axis.set_title(f"{name}: {label.max() + 1} clusters")
             bare(axis)
     return figure
@@ -267,7 +268,9 @@ def examples(groups: Mapping[str, tuple[NDArray[np.uint8], NDArray[Any], NDArray
         parts: Any = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
         for part, (title, (images, probability, target)) in zip(parts, groups.items(), strict=True):
             part.suptitle(f"{title}: {len(images)} images", fontsize=10)
-            if len(images):
+            if not len(images):
+                bare(part.subplots())
+            else:
                 marks = [f"{p:.2f}{'' if t == 1 else ' x'}" for p, t in zip(probability[:n], target[:n], strict=True)]
                 image_grid(part, list(images[:n]), n_columns=n, titles=marks, value_range=(0, 255))
     return figure
@@ -294,5 +297,6 @@ def image_statistics(sets: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
             axis.set(xlabel=x, ylabel=y)
             if what == "spectrum":
                 axis.set_yscale("log")
-        axes.flat[0].legend()
+        lines, names = axes.flat[0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside lower center", ncols=len(sets))
     return figure

@@ -29,9 +29,10 @@ WEAK_METHODS: dict[str, Run] = {
         "average": 0.0,
         "weight_decay": 0.0,
         "n_turns": 1,
+        "lr_factor": 0.1,
     },
     "context": {"network": "context", "start": "random", "augmentation": "strong"},
-    "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong"},
+    "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong", "lr_factor": 0.5},
 }
 METADATA = "metadata only"
 
