@@ -109,11 +109,12 @@ def _front(folders: list[Path], out: Path) -> str:
             for picture in sorted(folder.glob(pattern)):
                 shutil.copyfile(picture, out / "_static" / "front.png")
                 item = picture.stem.replace("fig_", "Fig. ").replace("_", " ")
-                chapter = picture.parent.parent.name.split("-")[0]
+                name = picture.parent.parent.name.split("-")[0]
+                chapter = f"{{doc}}`{name.capitalize()} </book/{name}>`"
                 return (
                     "```{figure} _static/front.png\n:name: fig-front\n"
                     ":alt: A figure that the book regenerates\n"
-                    f":width: 100%\n\nThe chapter {{doc}}`{chapter}` regenerates its paper's {item}. "
+                    f":width: 100%\n\nThe chapter {chapter} regenerates its paper's {item}. "
                     "The chapter says how to read it.\n```\n"
                 )
     return ""
