@@ -144,7 +144,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     Args:
         run: See `build_detector`; `test_fold` (the fold to score; all others train), `fraction, seed, steps,
-            batch_size, lr, lr_factor, weight_decay, schedule, average (decay of the moving average, 0 = off), augmentation,
+            batch_size, lr, lr_factor, weight_decay, schedule, average (decay of the moving average), augmentation,
             normalise, pooling, sharpness, n_turns, device, precision, keep_weights`.
         shared: `images` (N, H, W) uint8, `target` (N,), `fold` (N,) int, `discriminator<fold>.*` or
             `discriminator.*` for the start "wgan", `start.*` for a start from given weights.
