@@ -71,7 +71,7 @@ def grow(
     depths_px: tuple[float, float],
     rng: np.random.Generator,
     *,
-    n_cells: tuple[float, float] = (52, 155),
+    n_cells: tuple[float, float] = (58, 165),
     first_last: tuple[float, float] = (61, 110),
     gatherings: float = 1.0,
 ) -> list[Cells]:

@@ -23,6 +23,13 @@ _OFFSET = 256.0  # makes every g positive
 class Optics:
     """The microscope and the stain, in grey levels of the released 8-bit images and in pixels.
 
+    The defaults were matched to the released images of Wang et al. (900 unlabelled ones, evenly over 45 embryos) with
+    810 simulated images of 6 seeds. `statistics.distance` then gives: grey levels 0.04 total variation, spectrum
+    0.05 decades, autocorrelation 0.02, and as 5%, 50% and 95% quantiles over images, released against simulated:
+    mean 43, 72, 99 against 49, 71, 102 grey levels; sd 29, 38, 61 against 27, 38, 60; correlation length 4.5, 5.3,
+    9.3 against 4.7, 5.9, 9.2 px; ridge share .031, .065, .092 against .034, .060, .084. One seed's three days shift
+    the mean by up to 5 levels.
+
     Attributes:
         sigma_xy_px: blur across the axis.
         sigma_z_px: blur along it.
@@ -38,17 +45,17 @@ class Optics:
         read_noise: sd, grey levels.
     """
 
-    sigma_xy_px: float = 1.3
+    sigma_xy_px: float = 1.2
     sigma_z_px: float = 4.0
-    tail: float = 0.2
+    tail: float = 0.24
     slice_px: float = 5.0
-    outside: float = 14.0
-    inside: float = 26.0
-    membrane: float = 102.0
+    outside: float = 14.5
+    inside: float = 23.5
+    membrane: float = 108.0
     shell: float = 0.6
-    haze: float = 5.0
+    haze: float = 7.0
     warp_px: float = 2.0
-    photons_per_level: float = 0.10
+    photons_per_level: float = 0.09
     read_noise: float = 6.0
 
 

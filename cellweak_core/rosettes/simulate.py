@@ -4,6 +4,9 @@
 mesh.grow --> cells of an embryo, minute by minute --optics.view--> planes z-1, z, z+1 of a window, without noise
     --noise--> raw --3-D median, contrast window--> image;   junctions.find_rosettes --> centres, label
 ```
+
+`Optics` says how near the defaults come to the released images. Rosettes are later than the rest here as there
+(mean minute 88 against 80; 90 against 85 in the released labels): time alone gives an AUROC of about .67.
 """
 
 from __future__ import annotations
@@ -93,7 +96,7 @@ def simulate(
         rng = np.random.default_rng([seed, 2, e])
         day, stage, k = e % n_days, e // n_days // 3 + 1, e // n_days % 3 + 1
         embryo = f"{DAYS[day]}_s{stage}_emb{k}"
-        gain = day_gain[day] * rng.normal(1, 0.07)
+        gain = day_gain[day] * rng.normal(1, 0.08)
         stages = grow(minutes, (depths.min(), depths.max()), rng, gatherings=rosettes_per_embryo)
         for minute, cells in zip(minutes.tolist(), stages, strict=True):
             for number, depth in zip(slices.tolist(), depths.tolist(), strict=True):
