@@ -181,6 +181,27 @@ def recorded_classes(published: pd.DataFrame, batch: str = "32_batch3") -> pd.Da
     return wide[columns].rename_axis(columns=None).reset_index().rename(columns={"row": "recorded run"})
 
 
+def recorded_gains(published: pd.DataFrame, batch: str = "32_batch3") -> pd.DataFrame:
+    """What the GAN start gained in the authors' recorded accuracies: GAN minus conventional per test set and share.
+
+    Returns:
+        One row per test set; columns "@ 100 %" and "@ 20 %" as "difference (standard error)", the error from the two
+        recorded standard deviations and the number of runs.
+    """
+    part = published[published["item"] == f"Recorded runs {batch}"].copy()
+    part[["model", "test set"]] = part["row"].str.split(", test ", n=1, expand=True)
+    rows = []
+    for test_set, group in part.groupby("test set", sort=False):
+        row = {"test set": test_set}
+        for share in ("100 %", "20 %"):
+            at = group[group["column"] == f"accuracy @ {share}"].set_index("model")
+            gan, plain = at.loc["GAN-transfer"], at.loc["conventional"]
+            variances = [((one["high"] - one["low"]) / 2) ** 2 / one["n"] for one in (gan, plain)]
+            row[f"@ {share}"] = f"{gan['value'] - plain['value']:+.3f} ({sum(variances) ** 0.5:.3f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 _OTHER_CLASS = ("precision of non-rosette", "recall of non-rosette")
 
 
@@ -205,3 +226,20 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
         .assign(paper=texts["paper"], run=texts["run"])
         .rename(columns={"paper": "the paper", "run": "this run"})
     )
+
+
+def weak_overview(rows: pd.DataFrame, metric: str = "AUROC") -> pd.DataFrame:
+    """Setting (b) from the rows of any results.json: methods down, shares of the labels and test days across.
+
+    Args:
+        rows: Rows of the one schema.
+        metric: A name of `evaluation.METRICS`.
+    """
+    part = rows[(rows["item"] == "Setting (b)") & rows["column"].str.startswith(f"{metric} @ ")].copy()
+    part["condition"] = part["column"].str.removeprefix(f"{metric} @ ")
+    bounds = zip(part["value"], part["low"], part["high"], strict=True)
+    part["text"] = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in bounds]
+    wide = part.pivot(index="row", columns="condition", values="text")
+    methods, conditions = (list(dict.fromkeys(part[c])) for c in ("row", "condition"))
+    wide = wide.loc[methods, conditions].rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
+    return wide.fillna("")
