@@ -125,6 +125,9 @@ def run_steps(
 
     Returns:
         `{"step": [...], name: [...]}`, one entry per logged step.
+
+    Raises:
+        FullDiskError: No room for the checkpoint; the one before it is whole.
     """
     from tqdm.auto import tqdm
 
@@ -149,8 +152,15 @@ def run_steps(
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        with atomic_path(checkpoint) as part:
-            torch.save(content, part)
+        with atomic_path(checkpoint) as part, part.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                # torch tells of a full disk as of an archive that ends early; what Python met lies behind it
+                cause = error.__context__
+                while cause is not None and not isinstance(cause, OSError):
+                    cause = cause.__context__
+                raise cause or error from None
 
     for i in tqdm(range(start, n_steps), desc=desc, initial=start, total=n_steps, disable=None if desc else True):
         values = step(i)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cellweak_core import parallel
-from cellweak_core.files import CellweakWarning
+from cellweak_core.files import CellweakWarning, FullDiskError
 from cellweak_core.parallel import Shared, code_digest, load_result, map_runs, save_result
 from cellweak_core.training import shared_tensor
 
@@ -35,10 +35,21 @@ def square(run: Json, shared: Json, checkpoint: Path) -> Json:
     return {"square": run["x"] ** 2 + offset, "row": np.arange(run["x"]), "tensor": torch.full((2,), run["x"])}
 
 
+def large(run: Json, shared: Json, checkpoint: Path) -> Json:
+    return {"bytes": np.full(140_000, run["x"], np.uint8)}  # one of them fits on the small disk
+
+
 def half_fails(run: Json, shared: Json, checkpoint: Path) -> Json:
     called(run)
     if run["x"] % 2 and not Path(run["log"], "mended").exists():
         raise ZeroDivisionError(f"odd {run['x']}")
+    return {"x": run["x"]}
+
+
+def interrupted(run: Json, shared: Json, checkpoint: Path) -> Json:
+    called(run)
+    if run["x"] == 1 and not Path(run["log"], "go on").exists():
+        raise KeyboardInterrupt
     return {"x": run["x"]}
 
 
@@ -167,6 +178,21 @@ def test_a_failing_run_is_reported_and_the_others_kept(tmp_path: Path, log: Path
     (log / "mended").touch()
     assert [r["x"] for r in map_runs(half_fails, runs(0, 1, 2, 3, log=log), folder=kept)] == [0, 1, 2, 3]
     assert calls(log) == [0, 1, 1, 2, 3, 3]
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path, log: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        map_runs(interrupted, runs(0, 1, 2, log=log), folder=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    (log / "go on").touch()
+    assert [r["x"] for r in map_runs(interrupted, runs(0, 1, 2, log=log), folder=tmp_path / "kept")] == [0, 1, 2]
+    assert calls(log) == [0, 1, 1, 2]
+
+
+def test_a_full_disk_stops_the_runs_and_keeps_what_is_done(small_disk: Path) -> None:
+    with pytest.raises(FullDiskError, match="No space left"):
+        map_runs(large, runs(0, 1, 2), folder=small_disk)
+    assert len(list(small_disk.iterdir())) == 1
 
 
 def test_a_result_that_no_file_holds_fails_its_run_only(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellweak_core.files import CellweakWarning
+from cellweak_core.files import CellweakWarning, FullDiskError
 from cellweak_core.training import make_fabric, random_source, run_steps, shared_tensor
 
 
@@ -141,6 +141,19 @@ def test_a_checkpoint_of_no_use_is_trained_over(
 def test_no_half_checkpoint_is_left(tmp_path: Path) -> None:
     Training().run(9, checkpoint=tmp_path / "run.ckpt", every=1)
     assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_stays(small_disk: Path) -> None:
+    weights = nn.Linear(100, 100)
+    file = small_disk / "run.ckpt"
+    run_steps(lambda i: {}, 2, state={"weights": weights}, checkpoint=file)
+    before = file.read_bytes()
+    (small_disk / "other").write_bytes(bytes(180 * 1024))
+    more = {"weights": nn.Linear(100, 100)}
+    with pytest.raises(FullDiskError, match=f"cannot write in {small_disk}: No space left"):
+        run_steps(lambda i: {}, 4, state=more, checkpoint=file, every=1)
+    assert file.read_bytes() == before
+    assert sorted(p.name for p in small_disk.iterdir()) == ["other", "run.ckpt"]
 
 
 def test_a_source_is_its_own() -> None:

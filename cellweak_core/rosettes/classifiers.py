@@ -134,7 +134,7 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
 
     Args:
         run: The sizes; `starts, fractions, seeds` (one entry per member); `steps, batch_size, lr, transfer,
-            eval_every, device, keep_weights` (how many members' weights to return, from the first on).
+            eval_every, device, keep_weights` (positions of the members whose weights to return).
         shared: `train_images` (n, H, W) uint8, `train_target` (n,), `test_images`, `test_target`, and
             `discriminator.*`, the trained discriminator's state.
         checkpoint: Where `training.run_steps` saves.
@@ -160,7 +160,7 @@ def train_classifiers(run: Mapping[str, Any], shared: Mapping[str, Any], checkpo
         row[: len(chosen)] = torch.from_numpy(chosen)
     sizes = torch.tensor([len(s) for s in subsets])
     images = shared_tensor(shared["train_images"])[:, None].to(fabric.device)
-    labels = shared_tensor(target).to(fabric.device)
+    labels = shared_tensor(target).long().to(fabric.device)
     test = shared_tensor(shared["test_images"])[:, None].to(fabric.device)
 
     torch.manual_seed(run["seeds"][0])  # dropout
