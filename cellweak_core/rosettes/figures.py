@@ -114,7 +114,8 @@ def filters(weights: Mapping[str, NDArray[Any]], sd: Mapping[str, float]) -> Fig
     import matplotlib.pyplot as plt
 
     with style():
-        figure = plt.figure(figsize=(7.2, 3.4))
+        rows = -(-max(len(w) for w in weights.values()) // 8)
+        figure = plt.figure(figsize=(7.2, 0.5 + 0.5 * rows))
         parts: Any = figure.subfigures(1, len(weights))
         limit = max(float(np.abs(w).max()) for w in weights.values())
         for part, (name, w) in zip(parts, weights.items(), strict=True):
@@ -174,7 +175,7 @@ def mean_activations(table: pd.DataFrame) -> Figure:
             axis.bar(at, part["mean"], 0.19, label=state)
         axis.set_xticks(range(len(layers)), layers)
         axis.set_ylabel("mean activation")
-        axis.legend()
+        axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return figure
 
 
