@@ -133,8 +133,11 @@ def labelled_windows(
     if data.images.shape[1:] == (SIZE_PX, SIZE_PX):
         return data, "the images are windows"
     if data.truth is not None:
-        there = sum(len(centres) for centres in data.truth)
-        return simulated_windows(data, min(n_rosette, there // 2), n_other, SIZE_PX, seed), "simulated windows"
+        # A rosette needs a window's half and the window's random shift around it to be cut out.
+        edge = SIZE_PX // 2 + SIZE_PX // 8
+        inside = data.images.shape[1] - edge
+        there = sum(int(((c >= edge) & (c < inside)).all(1).sum()) for c in data.truth)
+        return simulated_windows(data, min(n_rosette, there), n_other, SIZE_PX, seed), "simulated windows"
     method = {**WEAK_METHODS["context"], "fraction": 1.0, "seed": seed, "test_fold": test_fold, "keep_weights": True}
     run = {**detector, **method}
     [result] = map_runs(train_detector, [run], folder=folder, shared=shared)
