@@ -98,7 +98,8 @@ def train_on_simulation(run: Mapping[str, Any], shared: Mapping[str, Any], check
         average_into(averaged, network, min(run["average"], (i + 1) / (i + 10)))
         return {"loss": loss.detach()}
 
-    state: dict[str, Any] = {"network": network, "averaged": averaged, "optimiser": optimiser, "choose": choose, "vary": vary}
+    state: dict[str, Any] = {"network": network, "averaged": averaged, "optimiser": optimiser}
+    state |= {"choose": choose, "vary": vary}
     version = checkpoint.stem
     history = run_steps(step, run["steps"], state=state, checkpoint=checkpoint, version=version, desc="simulated start")
     result: dict[str, Any] = {f"start.{name}": value for name, value in averaged.state_dict().items()}

@@ -80,6 +80,18 @@ def weak_runs(
     ]
 
 
+def kept(runs: Sequence[Run], results: Sequence[Result], fold: int, seed: int) -> Result:
+    """The result that kept its weights and heat maps, of a test day's fold and a seed.
+
+    Raises:
+        ValueError: None did.
+    """
+    for run, result in zip(runs, results, strict=True):
+        if run["keep_weights"] and (run["test_fold"], run["seed"]) == (fold, seed):
+            return result
+    raise ValueError(f"no detector of fold {fold} and seed {seed} kept its weights: include 1.0 in weak_fractions")
+
+
 class WeakScores:
     """Scores of setting (b), by method, fraction and test day, and the tables made of them.
 
