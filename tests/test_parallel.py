@@ -277,6 +277,44 @@ def test_killed_in_the_middle_the_next_call_does_the_rest(tmp_path: Path) -> Non
     assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
+@pytest.mark.slow
+def test_workers_end_with_a_killed_parent_and_the_next_call_does_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "orphaned_work.py").write_text(
+        textwrap.dedent("""
+        import os, signal, time
+        from pathlib import Path
+        from cellweak_core.parallel import map_runs
+
+        def work(run, shared, checkpoint):
+            if run["x"] == 0:
+                Path("calls of 0").open("a").write("0 ")
+            elif run["x"] == 1 and not Path("once").exists():
+                while not any(Path("kept").glob("*.safetensors")):
+                    time.sleep(0.05)
+                Path("once").touch()
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(20)
+                Path("orphan").touch()
+            return {"x": run["x"]}
+
+        if __name__ == "__main__":
+            import orphaned_work
+            runs = [{"x": x} for x in range(3)]
+            print([r["x"] for r in map_runs(orphaned_work.work, runs, folder="kept", n_jobs=2)])
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CELLWEAK_SCHEDULER": ""}
+    command = [sys.executable, "orphaned_work.py"]
+    first, second = (  # each call returns once the last worker has let go of the standard output
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        for _ in range(2)
+    )
+    assert first.returncode == -signal.SIGKILL
+    assert second.stdout == "[0, 1, 2]\n", second.stderr
+    assert (tmp_path / "calls of 0").read_text() == "0 "
+    assert not (tmp_path / "orphan").exists()
+
+
 def test_a_result_is_read_as_it_was_saved(tmp_path: Path) -> None:
     table = torch.arange(6.0).view(1, 2, 3)
     result = {

@@ -72,6 +72,8 @@ def test_metrics_by_hand() -> None:
     expected = {"AUROC": 3 / 4, "average precision": (1 + 2 / 3) / 2, "balanced accuracy": 3 / 4}
     assert got == pytest.approx(expected | {"accuracy": 3 / 4, "precision": 2 / 3, "recall": 1})
     assert list(got) == list(METRICS)
+    at_the_threshold = metrics([0.5, 0.5], [1, 0])  # is not above it
+    assert (at_the_threshold["recall"], at_the_threshold["balanced accuracy"]) == (0, 0.5)
 
 
 scored = arrays(np.float64, 12, elements=st.integers(0, 20).map(lambda k: k / 20))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellweak_core.parallel import load_result, save_result
-from cellweak_core.rosettes import classifiers, detectors, wgan
+from cellweak_core.rosettes import classifiers, detectors, pretraining, wgan
 from cellweak_core.rosettes.classifiers import Curve, Ensemble, started, train_classifiers
 from cellweak_core.rosettes.detectors import (
     average_into,
@@ -25,6 +25,7 @@ from cellweak_core.rosettes.detectors import (
     window_logits,
 )
 from cellweak_core.rosettes.networks import Classifier, Discriminator
+from cellweak_core.rosettes.pretraining import train_on_simulation
 from cellweak_core.rosettes.wgan import build, generate, part, train_wgan, unlabelled_patches
 from cellweak_core.training import run_steps
 
@@ -120,6 +121,11 @@ def weak_case(discriminator: Mapping[str, Tensor], **changes: Any) -> tuple[Task
     return train_detector, detectors, {**WEAK, **changes}, shared | discriminator
 
 
+def simulated_case(discriminator: Mapping[str, Tensor]) -> tuple[Task, ModuleType, Run, Run]:
+    shared = {"images": spots(12, 32, 4)[0], "centres": [[[10.0, 20.0]] if k % 2 else [] for k in range(12)]}
+    return train_on_simulation, pretraining, {**WEAK, "network": "context"}, shared
+
+
 CASES = {
     "wgan": gan_case,
     "classifiers": window_case,
@@ -127,6 +133,7 @@ CASES = {
     "window from wgan": lambda d: weak_case(d, start="wgan", fraction=0.5, n_turns=8, pooling="noisy_or"),
     "image": lambda d: weak_case(d, network="image", normalise="unit", augmentation="none", schedule="constant"),
     "context": lambda d: weak_case(d, network="context", augmentation="strong"),
+    "simulated start": simulated_case,
 }
 
 
