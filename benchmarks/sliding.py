@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cellweak_core.rosettes.detection import naive_windows, sliding_probability
+from cellweak_core.rosettes.sliding import naive_windows, sliding_probability
 from cellweak_core.rosettes.networks import CentredBatchNorm, Classifier
 
 SIZE, STRIDE = 32, 4

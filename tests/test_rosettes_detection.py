@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellweak_core.images import standardise
-from cellweak_core.rosettes import detection
+from cellweak_core.rosettes import detection, sliding
 from cellweak_core.rosettes.networks import CentredBatchNorm, Classifier
 
 
@@ -58,8 +58,8 @@ def grey(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("share", [None, True, False])
 def test_equal_to_the_cropped_windows(width: int, shape: tuple[int, int], stride: int, share: bool | None) -> None:
     model, image = classifier(width=width), grey(*shape)
-    expected = detection.naive_windows(model, image, 32, stride)
-    found = detection.sliding_probability(model, image, 32, stride, share=share)
+    expected = sliding.naive_windows(model, image, 32, stride)
+    found = sliding.sliding_probability(model, image, 32, stride, share=share)
     assert found.shape == expected.shape == ((shape[0] - 32) // stride + 1, (shape[1] - 32) // stride + 1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
@@ -79,8 +79,8 @@ def test_equal_to_the_cropped_windows(width: int, shape: tuple[int, int], stride
 @pytest.mark.parametrize("share", [None, False])
 def test_other_networks(sizes: dict[str, int], shape: tuple[int, int], stride: int, share: bool | None) -> None:
     model, image = classifier(**sizes), grey(*shape)
-    expected = detection.naive_windows(model, image, stride=stride)
-    found = detection.sliding_probability(model, image, stride=stride, share=share)
+    expected = sliding.naive_windows(model, image, stride=stride)
+    found = sliding.sliding_probability(model, image, stride=stride, share=share)
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
 
 
@@ -101,12 +101,12 @@ def test_any_shape_stride_and_tile(
     with torch.no_grad():
         logits = model((windows.reshape(-1, 1, 32, 32) - 128) / 128)
     expected = logits.softmax(1)[:, 1].view(windows.shape[:2]).numpy()
-    found = detection.sliding_probability(model, image, stride=stride, tile=tile, share=share)
+    found = sliding.sliding_probability(model, image, stride=stride, tile=tile, share=share)
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
 
 
 def test_the_probabilities_compared_are_not_all_alike() -> None:
-    probabilities = detection.sliding_probability(classifier(), grey(128, 128))
+    probabilities = sliding.sliding_probability(classifier(), grey(128, 128))
     assert probabilities.min() < 0.3
     assert probabilities.max() > 0.7
     assert len(np.unique(probabilities)) > 600
@@ -117,64 +117,64 @@ def test_zero_padding_matters() -> None:
     model, image = classifier(), grey(64, 64)
     with torch.no_grad():
         dense = torch.sigmoid(model.dense((torch.from_numpy(image).float()[None, None] - 128) / 128))[0].numpy()
-    exact = detection.sliding_probability(model, image, stride=8)
+    exact = sliding.sliding_probability(model, image, stride=8)
     assert dense.shape == exact.shape
     assert np.abs(dense - exact).max() > 1e-2
 
 
 def test_a_tile_boundary_changes_nothing() -> None:
     model, image = classifier(), grey(75, 91)
-    whole = detection.sliding_probability(model, image)
+    whole = sliding.sliding_probability(model, image)
     for tile in (1, 4, 7):
-        np.testing.assert_allclose(detection.sliding_probability(model, image, tile=tile), whole, atol=2e-5)
+        np.testing.assert_allclose(sliding.sliding_probability(model, image, tile=tile), whole, atol=2e-5)
 
 
 def test_many_images_at_once() -> None:
     model, images = classifier(), grey(3, 40, 44)
-    together = detection.sliding_probability(model, images)
+    together = sliding.sliding_probability(model, images)
     assert together.shape == (3, 3, 4)
     for image, probability in zip(images, together, strict=True):
-        np.testing.assert_allclose(probability, detection.sliding_probability(model, image), atol=2e-5)
-    assert detection.sliding_probability(model, images[:0]).shape == (0, 3, 4)
+        np.testing.assert_allclose(probability, sliding.sliding_probability(model, image), atol=2e-5)
+    assert sliding.sliding_probability(model, images[:0]).shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize("share", [True, False])
 def test_logits(share: bool) -> None:
     model, image = classifier(sharpness=100), grey(44, 44)
-    logits = detection.sliding_probability(model, image, as_logits=True, share=share)
+    logits = sliding.sliding_probability(model, image, as_logits=True, share=share)
     crop = torch.from_numpy(image[4:36, 8:40]).float()
     with torch.no_grad():
         other, rosette = model((crop[None, None] - 128) / 128)[0].tolist()
     assert logits[1, 2] == pytest.approx(rosette - other, rel=1e-4, abs=1e-3)
-    probability = detection.sliding_probability(model, image, share=share)
+    probability = sliding.sliding_probability(model, image, share=share)
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logits.astype(np.float64))), atol=2e-5)
 
 
 def test_authors_grid_leaves_out_the_last_row_and_column() -> None:
     model, image = classifier(width=2), grey(128, 128)
-    ours = detection.sliding_probability(model, image)
-    theirs = detection.sliding_probability(model, image, authors_grid=True)
+    ours = sliding.sliding_probability(model, image)
+    theirs = sliding.sliding_probability(model, image, authors_grid=True)
     assert ours.shape == (len(range(0, 128 - 32 + 1, 4)),) * 2 == (25, 25)
     assert theirs.shape == (len(range(0, 96, 4)),) * 2 == (24, 24)
     np.testing.assert_allclose(theirs, ours[:-1, :-1], atol=2e-5)
     small = grey(40, 44)
-    assert detection.naive_windows(model, small, authors_grid=True).shape == (2, 3)
+    assert sliding.naive_windows(model, small, authors_grid=True).shape == (2, 3)
     # Where no window touches the border, none is left out.
-    assert detection.sliding_probability(model, grey(130, 129), authors_grid=True).shape == (25, 25)
+    assert sliding.sliding_probability(model, grey(130, 129), authors_grid=True).shape == (25, 25)
 
 
 def test_a_standardised_image_is_slid_over_as_it_is() -> None:
     model = classifier()
     image = standardise(torch.from_numpy(grey(1, 1, 40, 40)).float())[0, 0]
-    expected = detection.naive_windows(model, image, prepare=lambda x: x)
-    found = detection.sliding_probability(model, image, prepare=lambda x: x)
+    expected = sliding.naive_windows(model, image, prepare=lambda x: x)
+    found = sliding.sliding_probability(model, image, prepare=lambda x: x)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(found - detection.sliding_probability(model, image)).max() > 1e-2
+    assert np.abs(found - sliding.sliding_probability(model, image)).max() > 1e-2
 
 
 def test_other_kinds_of_arrays() -> None:
     model, image = classifier(), grey(36, 40)
-    expected = detection.sliding_probability(model, image)
+    expected = sliding.sliding_probability(model, image)
     read_only = image.copy()
     read_only.setflags(write=False)
     kinds: list[np.ndarray | torch.Tensor] = [
@@ -185,8 +185,8 @@ def test_other_kinds_of_arrays() -> None:
         torch.from_numpy(image),
     ]
     for kind in kinds:
-        np.testing.assert_array_equal(detection.sliding_probability(model, kind), expected)
-    double = detection.sliding_probability(classifier().double(), image)
+        np.testing.assert_array_equal(sliding.sliding_probability(model, kind), expected)
+    double = sliding.sliding_probability(classifier().double(), image)
     np.testing.assert_allclose(double, expected, atol=1e-5)
 
 
@@ -195,29 +195,29 @@ def test_model_and_image_are_left_as_they_were(share: bool) -> None:
     model, image = classifier().train(), grey(36, 40)
     model.trunk.norms[0].eval()
     state, before = {name: value.clone() for name, value in model.state_dict().items()}, image.copy()
-    first = detection.sliding_probability(model, image, share=share)
-    detection.naive_windows(model, image)
+    first = sliding.sliding_probability(model, image, share=share)
+    sliding.naive_windows(model, image)
     assert model.training
     assert not model.trunk.norms[0].training
     assert model.trunk.norms[1].training
     np.testing.assert_array_equal(image, before)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     # Dropout and batch statistics are off in spite of the training mode.
-    np.testing.assert_array_equal(first, detection.sliding_probability(model.eval(), image, share=share))
+    np.testing.assert_array_equal(first, sliding.sliding_probability(model.eval(), image, share=share))
 
 
 def test_automatic_choice_shares_where_it_pays() -> None:
     model = classifier()
-    paper = detection._steps(model, 4)
-    assert detection._work(model, paper, 25, 25) < detection._work(model, None, 25, 25) / 3
-    apart = detection._steps(model, 37)
-    assert detection._work(model, apart, 9, 9) > detection._work(model, None, 9, 9)
+    paper = sliding._steps(model, 4)
+    assert sliding._work(model, paper, 25, 25) < sliding._work(model, None, 25, 25) / 3
+    apart = sliding._steps(model, 37)
+    assert sliding._work(model, apart, 9, 9) > sliding._work(model, None, 9, 9)
 
 
 def test_work_counts_every_window_s_multiplications() -> None:
     model = classifier(width=32)
     one_window = 32 * 16 * 16**2 + 32 * 64 * 16 * 8**2 + 64 * 128 * 16 * 4**2
-    assert detection._work(model, None, 3, 5) == 15 * one_window
+    assert sliding._work(model, None, 3, 5) == 15 * one_window
 
 
 # --- what cannot be slid over
@@ -226,37 +226,37 @@ def test_work_counts_every_window_s_multiplications() -> None:
 @pytest.mark.parametrize("shape", [(31, 128), (128, 31), (2, 40, 20)])
 def test_image_smaller_than_a_window(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"too small: expected at least 32x32 px .* got shape \({shape[0]}, "):
-        detection.sliding_probability(classifier(width=2), grey(*shape))
+        sliding.sliding_probability(classifier(width=2), grey(*shape))
 
 
 def test_authors_grid_needs_one_pixel_more() -> None:
     with pytest.raises(ValueError, match=r"at least 33x33 px .* got shape \(32, 32\)"):
-        detection.sliding_probability(classifier(width=2), grey(32, 32), authors_grid=True)
+        sliding.sliding_probability(classifier(width=2), grey(32, 32), authors_grid=True)
 
 
 @pytest.mark.parametrize("shape", [(128,), (1, 1, 64, 64)])
 def test_wrong_dimensions_name_the_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"expected \(H, W\).* got shape \({shape[0]},"):
-        detection.sliding_probability(classifier(width=2), grey(*shape))
+        sliding.sliding_probability(classifier(width=2), grey(*shape))
     with pytest.raises(ValueError, match=rf"expected \(H, W\).* got shape \({shape[0]},"):
-        detection.naive_windows(classifier(width=2), grey(*shape))
+        sliding.naive_windows(classifier(width=2), grey(*shape))
 
 
 def test_naive_windows_takes_one_image() -> None:
     with pytest.raises(ValueError, match=r"expected \(H, W\), got shape \(2, 40, 40\)"):
-        detection.naive_windows(classifier(width=2), grey(2, 40, 40))
+        sliding.naive_windows(classifier(width=2), grey(2, 40, 40))
 
 
 def test_unusable_settings() -> None:
     model, image = classifier(width=2), grey(40, 40)
     with pytest.raises(ValueError, match="windows of 32 px, got 64"):
-        detection.sliding_probability(model, image, 64)
+        sliding.sliding_probability(model, image, 64)
     with pytest.raises(ValueError, match="stride: expected at least 1 px, got 0"):
-        detection.sliding_probability(model, image, stride=0)
+        sliding.sliding_probability(model, image, stride=0)
     with pytest.raises(ValueError, match="tile: expected at least 1 window, got 0"):
-        detection.sliding_probability(model, image, tile=0)
+        sliding.sliding_probability(model, image, tile=0)
     with pytest.raises(ValueError, match="share: expected False or None"):
-        detection.sliding_probability(classifier(image_size=8), image, share=True)
+        sliding.sliding_probability(classifier(image_size=8), image, share=True)
 
 
 # --- boxes

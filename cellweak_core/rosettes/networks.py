@@ -153,7 +153,7 @@ class Classifier(nn.Module):
         """Rosette logit (rosette minus other) of every window, the convolutions run once over the whole image.
 
         Windows are `image_size` wide at a stride of `2**n_convs` px and see past their own border (46 px for the
-        32-px network), because no zeros are padded between neighbours; `detection.py` has the exact sliding window.
+        32-px network), because no zeros are padded between neighbours; `sliding.py` has the exact sliding window.
 
         Args:
             x: `(N, 1, H, W)` float.
