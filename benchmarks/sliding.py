@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cellweak_core.rosettes.sliding import naive_windows, sliding_probability
 from cellweak_core.rosettes.networks import CentredBatchNorm, Classifier
+from cellweak_core.rosettes.sliding import naive_windows, sliding_probability
 
 SIZE, STRIDE = 32, 4
 SMALL, LARGE = 128, 1024  # px

@@ -17,7 +17,7 @@ its windows about (6/4)^2 dense convolutions. Nothing is approximated: `naive_wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from math import gcd
