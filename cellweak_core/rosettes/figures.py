@@ -22,6 +22,7 @@ COLOUR = {
     "context": PALETTE["ours"],
     "context, simulated start": "#8A6D00",
     "metadata only": PALETTE["metadata"],
+    "simulation only, no labels": "#000000",
 }
 
 
@@ -222,11 +223,14 @@ def weak_by_fraction(evaluated: pd.DataFrame, metric: str = "AUROC") -> Figure:
         part = evaluated[(evaluated["metric"] == metric) & (evaluated["day"] == "all")]
         for k, name in enumerate(dict.fromkeys(part["method"])):
             one = part[part["method"] == name].sort_values("fraction")
-            colour = COLOUR.get(name, "#000000")
+            # A mean over trainings is drawn dashed in its method's colour.
+            base = name.split(", mean of ")[0]
+            colour, line = COLOUR.get(base, "#7F7F7F"), "-" if base == name else "--"
             # A little apart, so that the bars of neighbours can be told from each other.
             x = 100 * one["fraction"] * (1 + 0.03 * (k - 2.5))
             error = [one["value"] - one["low"], one["high"] - one["value"]]
-            axis.errorbar(x, one["value"], error, label=name, color=colour, capsize=2, marker="o", markersize=4)
+            look = {"color": colour, "linestyle": line, "capsize": 2, "marker": "o", "markersize": 4}
+            axis.errorbar(x, one["value"], error, label=name, **look)
         axis.set(xlabel="training labels used (%)", ylabel=f"{metric}, days never seen", xscale="log")
         ticks = sorted(set(100 * part["fraction"]))
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -249,7 +253,7 @@ def detection(
         for k, image in enumerate(images):
             axes[0, k].imshow(image, cmap="gray")
             for box in boxes[k].itertuples():
-                _box(axes[0, k], float(box.x), float(box.y), size)  # type: ignore[arg-type]
+                _box(axes[0, k], float(box.x), float(box.y), size, width=0.7)  # type: ignore[arg-type]
             mesh = axes[1, k].imshow(heatmaps[k], cmap="magma", vmin=0, vmax=1)
             for axis in axes[:, k]:
                 bare(axis)
