@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +25,6 @@ from .files import CellweakWarning, atomic_path
 
 Result = dict[str, Any]
 Task = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
-
-GROUND_FLOOR = ("gan.py", "images.py", "parallel.py", "training.py", "uncertainty.py")
-DRAWING = ("figures.py",)  # draws results and never computes them: a change there leaves results true
 
 
 def save_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -59,18 +58,40 @@ def load_result(path: Path) -> Result:
     return result
 
 
-def code_digest(func: Task) -> str:
-    """Digest of the code a task can reach: its own folder and the ground floor's computing modules."""
-    import sys
-
+def _imported(path: Path) -> Iterator[Path]:
+    """The files beside a Python file, or in this package, that it imports, wherever in it the import stands."""
     core = Path(__file__).parent
-    digest = hashlib.sha256(func.__qualname__.encode())
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names, folder = list[str](), path.parent
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = [node.module] if node.module else []
+            folder = path.parents[max(0, node.level - 1)]
+            # `from .room import thing` and `from . import room` look alike: both readings are tried.
+            names = [*module, *(".".join([*module, alias.name]) for alias in node.names)]
+        for name in names:
+            inside = name.split(".")
+            base = core.parent if inside[0] == core.name else folder
+            file = base.joinpath(*inside)
+            yield from (f for f in (file.with_suffix(".py"), file / "__init__.py") if f.is_file())
+
+
+def code_digest(func: Task) -> str:
+    """Digest of the code a task can reach: its own file and all of this package that it imports, directly or not.
+
+    A figure or a table is not reached from a training, so that a change there leaves finished trainings valid.
+    """
     source = getattr(sys.modules[func.__module__], "__file__", None)  # a notebook has none
-    folder = Path(source).parent if source else core
-    files = sorted(p for p in folder.glob("*.py") if p.name not in DRAWING) if folder != core else []
-    for path in [*files, *(core / name for name in GROUND_FLOOR)]:
-        if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
+    waiting, reached = [Path(source).resolve()] if source else [], set[Path]()
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            waiting += [found.resolve() for found in _imported(path)]
+    digest = hashlib.sha256(func.__qualname__.encode())
+    for path in sorted(reached | {Path(__file__).resolve()}, key=lambda p: (p.name, p)):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

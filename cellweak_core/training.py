@@ -32,13 +32,15 @@ class Stateful(Protocol):
         """Take the state."""
 
 
-def make_fabric(device: str = "auto", precision: str = "32-true", devices: int = 1) -> Fabric:
-    """A Lightning Fabric for the device: one code path for CPU, one GPU and several.
+def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
+    """A Lightning Fabric for one device: the same code on a CPU and a GPU, in float32 or bf16.
+
+    Several GPUs serve independent trainings, one each (`parallel.map_runs` on a Dask cluster): the papers' networks
+    are too small to gain from being spread.
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         precision: "32-true" or "bf16-mixed".
-        devices: How many GPUs.
 
     Raises:
         ValueError: An unknown device, or one that this machine does not have.
@@ -57,7 +59,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true", devices: int =
     elif device == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device: 'mps' was asked for and torch finds no Apple GPU here; use 'auto' or 'cpu'")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # its greeting is no part of a page
-    return Fabric(accelerator=device, devices=devices, precision=precision)  # type: ignore[arg-type]
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
 def random_source(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

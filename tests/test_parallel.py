@@ -131,18 +131,23 @@ def test_what_makes_a_result_stale(tmp_path: Path, log: Path, monkeypatch: pytes
     assert n_calls(**first) == 1
 
 
-def test_code_digest_follows_the_folder_of_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "task_of_a_test.py").write_text("def task(run, shared, checkpoint):\n    return {}\n")
+def test_code_digest_follows_what_the_task_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "task_of_a_test.py").write_text(
+        "from room_of_a_test import x\n\n\ndef task(run, shared, checkpoint):\n    return {}\n"
+    )
+    (tmp_path / "room_of_a_test.py").write_text("def late():\n    import cellar_of_a_test\n\n\nx = 1\n")
+    for name in ("cellar_of_a_test.py", "figures.py"):
+        (tmp_path / name).write_text("y = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     import task_of_a_test  # type: ignore[import-not-found]
 
     digests = [code_digest(task_of_a_test.task)]
-    for name in ("figures.py", "helper.py", "task_of_a_test.py"):
+    for name in ("figures.py", "cellar_of_a_test.py", "room_of_a_test.py", "task_of_a_test.py"):
         with (tmp_path / name).open("a") as file:
             file.write("# more\n")
         digests.append(code_digest(task_of_a_test.task))
-    assert digests[0] == digests[1]  # drawing computes nothing
-    assert len(set(digests[1:])) == 3
+    assert digests[0] == digests[1]  # nothing imports it
+    assert len(set(digests[1:])) == 4
     monkeypatch.delattr(task_of_a_test, "__file__")  # a notebook's module has none
     assert code_digest(task_of_a_test.task) != digests[0]
 

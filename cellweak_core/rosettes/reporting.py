@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .classifiers import STARTS
+from .weak import interval_texts
 from .windows import by_fraction, final
 
 Row = dict[str, Any]
@@ -153,6 +155,8 @@ def weak_rows(evaluated: pd.DataFrame) -> Iterator[Row]:
         day = "mean of the test days" if r["day"] == "all" else f"test day {r['day']}"
         if not np.isfinite(r["value"]):
             continue  # 0/0, precision where nothing is called a rosette: no number enters the table
+        runs = "one training" if r["n_runs"] == 1 else f"mean of {r['n_runs']} trainings"
+        sd = f" (sd {r['sd']:.3f})" if np.isfinite(r["sd"]) else ""
         yield {
             "item": "Setting (b)",
             "row": r["method"],
@@ -163,7 +167,7 @@ def weak_rows(evaluated: pd.DataFrame) -> Iterator[Row]:
             "n": int(r["n"]),
             "unit": "fraction",
             "note": (
-                f"mean of {r['n_runs']} trainings on {r['n_labels']} labels (sd {r['sd']:.3f}); "
+                f"{runs} on {r['n_labels']} labels{sd}; "
                 f"95 % bootstrap over {r['n_groups']} embryos; n counts test images"
             ),
         }
@@ -206,7 +210,10 @@ _OTHER_CLASS = ("precision of non-rosette", "recall of non-rosette")
 
 
 def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
-    """What the paper prints beside this run's, for reading; settings of other sections are left to the scoreboard."""
+    """What the paper prints beside this run's, for reading; settings of other sections are left to the scoreboard.
+
+    Each count stands with what it counts: the paper's are trainings, this run's mostly test windows.
+    """
     from ..results import beside_paper as joined
     from ..tables import format_value
 
@@ -214,18 +221,23 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
     both = both[both["value_paper"].notna()]
     texts = {}
     for side in ("paper", "run"):
-        columns = [f"{name}_{side}" for name in ("value", "low", "high", "unit", "n")]
+        columns = [f"{name}_{side}" for name in ("value", "low", "high", "unit", "n", "note")]
         texts[side] = [
-            format_value(value, low, high, unit, None if pd.isna(n) else int(n))
-            if pd.notna(value)
-            else "not in this run"
-            for value, low, high, unit, n in both[columns].itertuples(index=False)
+            format_value(value, low, high, unit) + _counted(n, note) if pd.notna(value) else "not in this run"
+            for value, low, high, unit, n, note in both[columns].itertuples(index=False)
         ]
     return (
         both[["item", "row", "column"]]
         .assign(paper=texts["paper"], run=texts["run"])
         .rename(columns={"paper": "the paper", "run": "this run"})
     )
+
+
+def _counted(n: Any, note: str) -> str:  # noqa: ANN401 - an integer or a table's missing value
+    what = re.search(r"n counts ([^;]+)", note)
+    if pd.isna(n):
+        return ""
+    return f" (n = {int(n)} {what.group(1)})" if what else f" (n = {int(n)})"
 
 
 def weak_overview(rows: pd.DataFrame, metric: str = "AUROC") -> pd.DataFrame:
@@ -237,9 +249,22 @@ def weak_overview(rows: pd.DataFrame, metric: str = "AUROC") -> pd.DataFrame:
     """
     part = rows[(rows["item"] == "Setting (b)") & rows["column"].str.startswith(f"{metric} @ ")].copy()
     part["condition"] = part["column"].str.removeprefix(f"{metric} @ ")
-    bounds = zip(part["value"], part["low"], part["high"], strict=True)
-    part["text"] = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in bounds]
+    part["text"] = interval_texts(part)
     wide = part.pivot(index="row", columns="condition", values="text")
     methods, conditions = (list(dict.fromkeys(part[c])) for c in ("row", "condition"))
     wide = wide.loc[methods, conditions].rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
     return wide.fillna("")
+
+
+def majority_rows(rate: Mapping[str, float], n_test: Mapping[str, int]) -> Iterator[Row]:
+    """Accuracy of always naming the commoner class, by test day."""
+    for day, value in rate.items():
+        yield {
+            "item": "Setting (b)",
+            "row": "majority class",
+            "column": f"accuracy, test day {day}",
+            "value": value,
+            "n": n_test[day],
+            "unit": "fraction",
+            "note": "always the commoner class; n counts test images",
+        }
