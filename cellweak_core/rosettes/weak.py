@@ -56,7 +56,7 @@ def folds_by_day(table: pd.DataFrame, test_days: Sequence[str] = ()) -> tuple[ND
         raise ValueError(f"test_days: no labelled image of {', '.join(unknown)}; the days are {', '.join(days)}")
     if len(days) < 2:
         raise ValueError(f"splits are by day and every labelled image is of the day {days}: give groups.csv more days")
-    tested = list(test_days) or days
+    tested = list(dict.fromkeys(test_days)) or days
     position = {day: i for i, day in enumerate([*tested, *(d for d in days if d not in tested)])}
     fold = [position[str(d)] if t >= 0 else -1 for d, t in zip(table["day"], table["target"], strict=True)]
     return np.array(fold), tested
@@ -105,8 +105,9 @@ class WeakScores:
         self.target = data.table["target"].to_numpy()
         self.group = data.table["group"].to_numpy(dtype=str)
         self.scores: dict[tuple[str, float], list[list[NDArray[np.float64]]]] = {}
-        self.priors: dict[tuple[str, float], float] = {}
-        self.n_labels: dict[tuple[str, float], int] = {}
+        # By test day too: every day leaves other training labels, with another share of rosettes.
+        self.priors: dict[tuple[str, float, int], float] = {}
+        self.n_labels: dict[tuple[str, float, int], int] = {}
 
     def test(self, fold: int) -> NDArray[np.int64]:
         """Positions of a test day's images."""
@@ -116,7 +117,7 @@ class WeakScores:
         """Keep one training's probabilities of a test day's images, in the order of `test`."""
         key = (method, fraction)
         self.scores.setdefault(key, [[] for _ in self.days])[fold].append(np.asarray(probability, float))
-        self.priors[key], self.n_labels[key] = float(prior), int(n_labels)
+        self.priors[*key, fold], self.n_labels[*key, fold] = float(prior), int(n_labels)
 
     def add_results(self, methods: Mapping[str, Run], runs: Sequence[Run], results: Sequence[Result]) -> None:
         """Keep the results of `weak_runs`."""
@@ -142,21 +143,30 @@ class WeakScores:
         """Keep the mean probability of a method's trainings as a method of its own."""
         for fraction in [f for m, f in self.scores if m == method]:
             for fold, runs in enumerate(self.scores[method, fraction]):
-                prior, n_labels = self.priors[method, fraction], self.n_labels[method, fraction]
+                prior, n_labels = self.priors[method, fraction, fold], self.n_labels[method, fraction, fold]
                 self.add(name, fraction, fold, np.mean(runs, 0), prior, n_labels)
 
     def evaluate(self, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
         """Every metric of every method, fraction and test day, and averaged over the days ("all").
 
         Accuracy, precision and recall call an image a rosette above .5; balanced accuracy above the share of rosettes
-        in the training labels, since classes are not weighted.
+        in the training labels of that test day, since classes are not weighted.
 
         Returns:
-            Columns method, fraction, n_labels, day, metric, value, low, high, sd, n, n_groups, n_runs.
+            Columns method, fraction, n_labels (for "all" the days' mean, rounded), day, metric, value, low, high, sd,
+            n, n_groups, n_runs.
+
+        Raises:
+            ValueError: A method has not been trained equally often, and at least once, for every test day.
         """
         frames = []
         for (method, fraction), by_fold in self.scores.items():
-            found, every = [], {"n": 0, "n_groups": 0, "n_runs": len(by_fold[0])}
+            if len({len(runs) for runs in by_fold}) > 1:
+                trained = ", ".join(f"{day}: {len(runs)}" for day, runs in zip(self.days, by_fold, strict=True))
+                given = f"{method}, {fraction:g} of the labels"
+                raise ValueError(f"{given}: expected as many trainings for every day, got {trained}")
+            labels = [self.n_labels[method, fraction, fold] for fold in range(len(by_fold))]
+            found, every = [], {"n": 0, "n_groups": 0, "n_runs": len(by_fold[0]), "n_labels": round(np.mean(labels))}
             for fold, runs in enumerate(by_fold):
                 test = self.test(fold)
                 groups = self.group[test]
@@ -164,11 +174,12 @@ class WeakScores:
                     np.stack(runs),
                     self.target[test],
                     groups,
-                    balanced_threshold=self.priors[method, fraction],
+                    balanced_threshold=self.priors[method, fraction, fold],
                     n_resamples=n_resamples,
                     seed=seed + fold,
                 )
                 counts = {"n": len(test), "n_groups": len(np.unique(groups)), "n_runs": len(runs)}
+                counts["n_labels"] = labels[fold]
                 frames.append(
                     interval_rows([draws], counts).assign(method=method, fraction=fraction, day=self.days[fold])
                 )
@@ -177,18 +188,37 @@ class WeakScores:
                 every["n_groups"] += counts["n_groups"]
             frames.append(interval_rows(found, every).assign(method=method, fraction=fraction, day="all"))
         frame = pd.concat(frames, ignore_index=True)
-        frame["n_labels"] = [self.n_labels[m, f] for m, f in zip(frame["method"], frame["fraction"], strict=True)]
         order = ["method", "fraction", "n_labels", "day", "metric", "value", "low", "high", "sd"]
         return frame[[*order, "n", "n_groups", "n_runs"]]
 
 
 def weak_comparison(evaluated: pd.DataFrame, fraction: float, metrics: Sequence[str] = METRICS[:4]) -> pd.DataFrame:
-    """One row per method and test day, one column per metric as "value (low to high)", for reading."""
+    """One row per method and test day, one column per metric as "value (low to high)", for reading.
+
+    Raises:
+        ValueError: No scores with this share of the labels.
+    """
     part = evaluated[(evaluated["fraction"] == fraction) & evaluated["metric"].isin(metrics)].copy()
-    bounds = zip(part["value"], part["low"], part["high"], strict=True)
-    part["text"] = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in bounds]
+    if part.empty:
+        there = ", ".join(f"{f:g}" for f in sorted(set(evaluated["fraction"])))
+        asked = f"{', '.join(metrics)} with {fraction:g} of the labels"
+        raise ValueError(f"fraction: no scores of {asked}, only with {there}")
+    part["text"] = interval_texts(part)
     index = ["method", "day", "n_labels", "n", "n_groups", "n_runs"]
     wide = part.pivot(index=index, columns="metric", values="text")[list(metrics)].reset_index()
     order = {m: i for i, m in enumerate(dict.fromkeys(evaluated["method"]))}
     wide = wide.sort_values(["method", "day"], key=lambda c: c.map(order) if c.name == "method" else c)
     return wide.rename_axis(columns=None).reset_index(drop=True)
+
+
+def interval_texts(frame: pd.DataFrame) -> list[str]:
+    """Columns value, low, high for reading: "0.812 (0.700 to 0.900)"; no interval, or no value (0/0), is said so."""
+    texts = []
+    for value, low, high in frame[["value", "low", "high"]].astype(float).itertuples(index=False):
+        if not np.isfinite(value):
+            texts.append("undefined")
+        elif not (np.isfinite(low) and np.isfinite(high)):
+            texts.append(f"{value:.3f} (no interval)")
+        else:
+            texts.append(f"{value:.3f} ({low:.3f} to {high:.3f})")
+    return texts
