@@ -95,7 +95,7 @@ def patches(images: NDArray[np.uint8], n: int = 32) -> Figure:
 
 
 def losses(step: NDArray[Any], values: NDArray[Any], recorded: pd.DataFrame, what: str) -> Figure:
-    """Fig. 3c, d: a loss against the step, with the authors' recorded points where they lie in the run."""
+    """Fig. 3c, d: a loss against the step, with all of the authors' recorded points, beyond the run's end too."""
     with style():
         figure, axis = _subplots(figsize=(5.6, 3.0))
         axis.plot(step, values, color=PALETTE["gan"], linewidth=0.7, alpha=0.35)
@@ -117,7 +117,7 @@ def filters(weights: Mapping[str, NDArray[Any]], sd: Mapping[str, float]) -> Fig
     with style():
         rows = -(-max(len(w) for w in weights.values()) // 8)
         figure = plt.figure(figsize=(7.2, 0.5 + 0.5 * rows))
-        parts: Any = figure.subfigures(1, len(weights))
+        parts: Any = figure.subfigures(1, len(weights), squeeze=False)[0]
         limit = max(float(np.abs(w).max()) for w in weights.values())
         for part, (name, w) in zip(parts, weights.items(), strict=True):
             image_grid(part, list(w[:, 0]), n_columns=8, value_range=(-limit, limit))
@@ -128,8 +128,8 @@ def filters(weights: Mapping[str, NDArray[Any]], sd: Mapping[str, float]) -> Fig
 def embeddings(points: Mapping[str, NDArray[Any]], clusters: Mapping[str, NDArray[Any]]) -> Figure:
     """Fig. 6: t-SNE of the fc1 weights, one point per input feature, coloured by cluster (grey: none)."""
     with style():
-        figure, axes = _subplots(1, len(points), figsize=(7.2, 3.6))
-        for axis, (name, xy) in zip(axes, points.items(), strict=True):
+        figure, axes = _subplots(1, len(points), figsize=(7.2, 3.6), squeeze=False)
+        for axis, (name, xy) in zip(axes[0], points.items(), strict=True):
             label = clusters[name]
             size = float(np.clip(4000 / len(label), 3, 14))
             axis.scatter(*xy[label < 0].T, s=size, color="#BBBBBB", linewidths=0)
@@ -144,7 +144,7 @@ def activation_maps(image: NDArray[Any], maps: Mapping[str, Sequence[NDArray[Any
     with style():
         names = list(maps)
         rows = len(maps[names[0]])
-        figure, axes = _subplots(rows, 1 + n * len(names), figsize=(8.0, 0.75 * rows + 0.5))
+        figure, axes = _subplots(rows, 1 + n * len(names), figsize=(8.0, 0.75 * rows + 0.5), squeeze=False)
         for axis in axes.flat:
             bare(axis)
             axis.set_visible(False)
@@ -157,7 +157,7 @@ def activation_maps(image: NDArray[Any], maps: Mapping[str, Sequence[NDArray[Any
                     axis = axes[layer, 1 + k * n + j]
                     axis.set_visible(True)
                     axis.imshow(feature_map, cmap="viridis")
-                    if layer == 0 and j == n // 2:
+                    if layer == 0 and j == min(n, len(stack)) // 2:
                         axis.set_title(name, fontsize=9)
                     if k == 0 and j == 0:
                         axis.set_ylabel(f"conv{layer + 1}", fontsize=9)
@@ -228,7 +228,8 @@ def weak_by_fraction(evaluated: pd.DataFrame, metric: str = "AUROC") -> Figure:
             colour, line = COLOUR.get(base, "#7F7F7F"), "-" if base == name else "--"
             # A little apart, so that the bars of neighbours can be told from each other.
             x = 100 * one["fraction"] * (1 + 0.03 * (k - 2.5))
-            error = [one["value"] - one["low"], one["high"] - one["value"]]
+            # A value may lie just outside its interval: by rounding, and where resampling shifts a metric.
+            error = [(one["value"] - one["low"]).clip(0), (one["high"] - one["value"]).clip(0)]
             look = {"color": colour, "linestyle": line, "capsize": 2, "marker": "o", "markersize": 4}
             axis.errorbar(x, one["value"], error, label=name, **look)
         axis.set(xlabel="training labels used (%)", ylabel=f"{metric}, days never seen", xscale="log")

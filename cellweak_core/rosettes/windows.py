@@ -127,8 +127,15 @@ def labelled_windows(
 
     Returns:
         The windows, and one line on where they come from.
+
+    Raises:
+        ValueError: Ready windows of another size.
     """
-    if data.windows is not None and data.windows.images.shape[1:] == (SIZE_PX, SIZE_PX):
+    if data.windows is not None:
+        height, width = data.windows.images.shape[1:]
+        if (height, width) != (SIZE_PX, SIZE_PX):
+            found = f"expected {SIZE_PX}x{SIZE_PX} px, got {width}x{height}"
+            raise ValueError(f"windows/: {found}; crop them, or rename the folder to leave them out")
         return data.windows, "ready windows of the data set"
     if data.images.shape[1:] == (SIZE_PX, SIZE_PX):
         return data, "the images are windows"
@@ -180,7 +187,7 @@ def detected_windows(
                 y, x = rng.uniform(size / 2, (height - size / 2, width - size / 2))
             top, left = (int(np.clip(round(c - size / 2), 0, s - size)) for c, s in ((y, height), (x, width)))
             corners.append((i, left, top))
-    at = np.array(corners, int)
+    at = np.array(corners, int).reshape(-1, 3)
     source = data.take(at[:, 0])
     name = f"{data.name}, detected windows"
     return RosetteData(crop_windows(data.images, at, size), source.table, data.positive_class, name, data.digest)
@@ -188,7 +195,8 @@ def detected_windows(
 
 def map_centre(k: int, n: int, side_px: int, stride_px: int = 8) -> float:
     """Where the centre of cell `k` of `n` of a map of window logits lies in its image, px along one axis."""
-    return (side_px - stride_px * (n - 1)) / 2 + stride_px * k
+    # Convolutions of stride 2 leave what does not fill a stride at the right and lower border.
+    return (side_px // stride_px * stride_px - stride_px * (n - 1)) / 2 + stride_px * k
 
 
 def enlarged(cells: NDArray[np.float32], image_shape: Sequence[int], stride_px: int = 8) -> NDArray[np.float32]:
@@ -201,6 +209,6 @@ def enlarged(cells: NDArray[np.float32], image_shape: Sequence[int], stride_px: 
     """
     out = np.full(tuple(image_shape), np.nan, np.float32)
     height, width = (n * stride_px for n in cells.shape)
-    top, left = (image_shape[0] - height) // 2, (image_shape[1] - width) // 2
+    top, left = ((side // stride_px * stride_px - n) // 2 for side, n in zip(image_shape, (height, width), strict=True))
     out[top : top + height, left : left + width] = cells.repeat(stride_px, 0).repeat(stride_px, 1)
     return out
