@@ -1,4 +1,4 @@
-"""WGAN, ensembles of classifiers and weak detectors: same seed, kill and resume, independence, and that they learn."""
+"""WGAN and ensembles of classifiers: same seed, kill and resume (detectors too), independence, and that they learn."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -9,146 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from rosettes_trainings import CASES, GAN, SIZES, WINDOWS, Run, Task, equal, spots, trained_discriminator, window_case
 from torch import Tensor, nn
 
 from cellweak_core.parallel import load_result, save_result
-from cellweak_core.rosettes import classifiers, detectors, pretraining, wgan
 from cellweak_core.rosettes.classifiers import Curve, Ensemble, started, train_classifiers
-from cellweak_core.rosettes.detectors import (
-    average_into,
-    build_detector,
-    image_probability,
-    learning_rate,
-    restored,
-    train_detector,
-    window_logits,
-)
-from cellweak_core.rosettes.networks import Classifier, Discriminator
-from cellweak_core.rosettes.pretraining import train_on_simulation
+from cellweak_core.rosettes.networks import Classifier
 from cellweak_core.rosettes.wgan import build, generate, part, train_wgan, unlabelled_patches
 from cellweak_core.training import run_steps
-
-Run = dict[str, Any]
-Task = Callable[[Mapping[str, Any], Mapping[str, Any], Path], dict[str, Any]]
-
-SIZES: Run = {"width": 2, "image_size": 16, "n_convs": 2, "fc": 8, "dropout": 0.5, "bn_momentum": 0.1}
-GAN: Run = {
-    **SIZES,
-    "noise": 4,
-    "seed": 3,
-    "steps": 7,
-    "batch_size": 4,
-    "lr_generator": 1e-3,
-    "lr_discriminator": 1e-3,
-    "beta1": 0.5,
-    "penalty_weight": 1.0,
-    "weight_decay": 2.5e-5,
-    "device": "cpu",
-    "precision": "32-true",
-}
-WINDOWS: Run = {
-    **SIZES,
-    "starts": ["random", "wgan", "random"],
-    "fractions": [1.0, 1.0, 0.25],
-    "seeds": [1, 1, 2],
-    "steps": 7,
-    "batch_size": 6,
-    "lr": 1e-3,
-    "transfer": "text",
-    "eval_every": 3,
-    "device": "cpu",
-    "keep_weights": [0, 2],
-}
-WEAK: Run = {
-    **SIZES,
-    "network": "window",
-    "start": "random",
-    "context_width": 2,
-    "context_dropout": 0.3,
-    "test_fold": 1,
-    "fraction": 1.0,
-    "seed": 4,
-    "steps": 7,
-    "batch_size": 6,
-    "lr": 1e-3,
-    "weight_decay": 1e-2,
-    "schedule": "cosine",
-    "average": 0.9,
-    "augmentation": "authors",
-    "normalise": "standardise",
-    "pooling": "log_sum_exp",
-    "sharpness": 3.0,
-    "n_turns": 1,
-    "device": "cpu",
-    "precision": "32-true",
-    "keep_weights": True,
-    "transfer": "text",
-}
-
-
-def spots(n: int, size: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Noisy images; those of class 1 have a bright spot somewhere near the middle."""
-    rng = np.random.default_rng(seed)
-    target = np.arange(n) % 2
-    images = rng.normal(100, 10, (n, size, size))
-    low, high = size // 4, size - size // 4 - 4
-    for k in np.flatnonzero(target):
-        y, x = rng.integers(low, high, 2)
-        images[k, y : y + 4, x : x + 4] += 120
-    return np.clip(images, 0, 255).astype(np.uint8), target
 
 
 @pytest.fixture(scope="module")
 def discriminator() -> dict[str, Tensor]:
-    torch.manual_seed(8)
-    return {f"discriminator.{k}": v for k, v in build(GAN)[1].state_dict().items()}
-
-
-def gan_case(discriminator: Mapping[str, Tensor]) -> tuple[Task, ModuleType, Run, Run]:
-    return train_wgan, wgan, GAN, {"patches": spots(20, 16, 0)[0]}
-
-
-def window_case(discriminator: Mapping[str, Tensor]) -> tuple[Task, ModuleType, Run, Run]:
-    (images, target), (test_images, test_target) = spots(24, 16, 1), spots(5, 16, 2)
-    shared = {"train_images": images, "train_target": target, "test_images": test_images, "test_target": test_target}
-    return train_classifiers, classifiers, WINDOWS, shared | discriminator
-
-
-def weak_case(discriminator: Mapping[str, Tensor], **changes: Any) -> tuple[Task, ModuleType, Run, Run]:  # noqa: ANN401
-    images, target = spots(24, 32, 3)
-    shared = {"images": images, "target": target, "fold": np.arange(24) // 2 % 3}
-    return train_detector, detectors, {**WEAK, **changes}, shared | discriminator
-
-
-def simulated_case(discriminator: Mapping[str, Tensor]) -> tuple[Task, ModuleType, Run, Run]:
-    shared = {"images": spots(12, 32, 4)[0], "centres": [[[10.0, 20.0]] if k % 2 else [] for k in range(12)]}
-    return train_on_simulation, pretraining, {**WEAK, "network": "context"}, shared
-
-
-CASES = {
-    "wgan": gan_case,
-    "classifiers": window_case,
-    "window": weak_case,
-    "window from wgan": lambda d: weak_case(d, start="wgan", fraction=0.5, n_turns=8, pooling="noisy_or"),
-    "image": lambda d: weak_case(d, network="image", normalise="unit", augmentation="none", schedule="constant"),
-    "context": lambda d: weak_case(d, network="context", augmentation="strong"),
-    "simulated start": simulated_case,
-}
+    return trained_discriminator()
 
 
 @pytest.fixture(params=list(CASES))
 def case(request: pytest.FixtureRequest, discriminator: dict[str, Tensor]) -> tuple[Task, ModuleType, Run, Run]:
     return CASES[request.param](discriminator)
-
-
-def equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        if isinstance(value, Tensor | np.ndarray):
-            np.testing.assert_array_equal(np.asarray(b[name]), np.asarray(value), err_msg=name)
-        else:
-            assert b[name] == value, name
 
 
 class Killed(Exception):
@@ -432,167 +310,3 @@ def test_curve_fills_from_the_front() -> None:
     assert curve.steps.tolist() == [5, 9, 0]
     assert curve.values[:, 0].eq(1).all()
     assert int(curve.filled) == 2
-
-
-# --- weak detectors
-
-
-@pytest.mark.parametrize(("network", "shape"), [("window", (4, 5, 5)), ("image", (4, 1, 1)), ("context", (4, 4, 4))])
-def test_every_network_is_a_map_of_window_logits(network: str, shape: tuple[int, ...]) -> None:
-    model = build_detector({**WEAK, "network": network, "image_size": 32 if network == "image" else 16})
-    assert model(torch.randn(4, 1, 32, 32)).shape == shape
-
-
-@pytest.mark.parametrize("network", ["window", "image", "context"])
-def test_a_detector_is_restored_from_its_result(
-    network: str, discriminator: dict[str, Tensor], tmp_path: Path
-) -> None:
-    task, _, run, shared = weak_case(discriminator, network=network)
-    save_result(tmp_path / "r.safetensors", task(run, shared, tmp_path / "k.ckpt"))
-    result = load_result(tmp_path / "r.safetensors")
-    test = np.flatnonzero(shared["fold"] == 1)
-    assert result["test_index"].tolist() == test.tolist()
-    assert (result["n_labels"], result["prior"]) == (16, 0.5)
-    maps = window_logits(restored(run, result), shared["images"][test], run["normalise"])
-    torch.testing.assert_close(maps, result["maps"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(image_probability(maps, run), result["probability"], atol=1e-5, rtol=1e-5)
-
-
-def test_the_test_day_teaches_nothing(discriminator: dict[str, Tensor], tmp_path: Path) -> None:
-    task, _, run, shared = weak_case(discriminator, network="context", augmentation="strong")
-    test = shared["fold"] == 1
-    images, target = shared["images"].copy(), shared["target"].copy()
-    images[test], target[test] = 255 - images[test], 1 - target[test]
-    a = task(run, shared, tmp_path / "a.ckpt")
-    b = task(run, {**shared, "images": images, "target": target}, tmp_path / "b.ckpt")
-    equal(part(a, "model"), part(b, "model"))
-    assert not torch.equal(a["probability"], b["probability"])
-
-
-def test_unlabelled_images_teach_nothing(discriminator: dict[str, Tensor], tmp_path: Path) -> None:
-    task, _, run, shared = weak_case(discriminator)
-    a = task(run, shared, tmp_path / "a.ckpt")
-    more = {
-        "images": np.concatenate([shared["images"], shared["images"][:4]]),
-        "target": np.r_[shared["target"], -1, -1, 1, 1],
-        "fold": np.r_[shared["fold"], 0, 2, -1, -1],  # of a training day without a label, and of no day
-    }
-    b = task(run, {**shared, **more}, tmp_path / "b.ckpt")
-    equal(a, b)
-
-
-def test_a_given_start_is_where_the_training_starts(discriminator: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.manual_seed(77)
-    given = build_detector({**WEAK, "network": "context", "seed": 77}).state_dict()
-    task, _, run, shared = weak_case({f"start.{k}": v for k, v in given.items()}, network="context", start="given")
-    result = task({**run, "lr": 0.0, "weight_decay": 0.0, "average": 0.0}, shared, tmp_path / "k.ckpt")
-    for name in ("network.stem.0.weight", "network.logit.weight"):
-        assert torch.equal(part(result, "model")[name], given[name])
-
-
-def test_each_fold_takes_its_own_discriminator(discriminator: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.manual_seed(9)
-    of_fold = {f"discriminator1.{k}": v for k, v in build(GAN)[1].state_dict().items()}
-    task, _, run, shared = weak_case({**discriminator, **of_fold}, start="wgan")
-    still = {**run, "lr": 0.0, "weight_decay": 0.0}
-    result = task(still, shared, tmp_path / "k.ckpt")
-    assert torch.equal(result["model.network.fc1.weight"], of_fold["discriminator1.fc1.weight"])
-    result = task({**still, "test_fold": 2}, shared, tmp_path / "other.ckpt")
-    assert torch.equal(result["model.network.fc1.weight"], discriminator["discriminator.fc1.weight"])
-
-
-def test_a_detector_learns_from_image_labels(tmp_path: Path) -> None:
-    images, target = spots(60, 32, 7)
-    shared = {"images": images, "target": target, "fold": np.arange(60) // 20}
-    run = {**WEAK, "steps": 60, "lr": 1e-2, "batch_size": 20, "width": 8, "dropout": 0.1, "test_fold": 2}
-    result = train_detector(run, shared, tmp_path / "k.ckpt")
-    called = result["probability"].numpy() > 0.5
-    assert (called == target[result["test_index"]]).mean() > 0.85
-
-
-class Blocks(nn.Module):
-    """Mean of every 8x8 block: turning the image turns the map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.avg_pool2d(x, 8)[:, 0]
-
-
-@pytest.mark.parametrize("n_turns", [1, 2, 4, 8])
-def test_maps_of_turned_images_are_turned_back(n_turns: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (5, 24, 16), dtype=np.uint8)
-    expected = (torch.from_numpy(images).float() - 128).view(5, 3, 8, 2, 8).mean((2, 4)) / 128
-    torch.testing.assert_close(window_logits(Blocks(), images, "unit", batch=2, n_turns=n_turns), expected)
-    assert window_logits(Blocks(), images[:0], "unit", n_turns=n_turns).shape == (0, 3, 2)
-
-
-def test_eight_turns_make_the_map_follow_the_image() -> None:
-    torch.manual_seed(0)
-    model = build_detector({**WEAK, "network": "context"})
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32), dtype=np.uint8)
-    plain = window_logits(model, images, "standardise", n_turns=8)
-    turned = window_logits(model, np.rot90(images, 1, (1, 2)).copy(), "standardise", n_turns=8)
-    mirrored = window_logits(model, images[:, :, ::-1].copy(), "standardise", n_turns=8)
-    torch.testing.assert_close(turned, torch.rot90(plain, 1, (1, 2)), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(mirrored, plain.flip(2), atol=1e-4, rtol=1e-4)
-
-
-def test_learning_rate_rises_falls_and_stays() -> None:
-    factors = [learning_rate(i, 100, "cosine") for i in range(100)]
-    assert factors[0] == pytest.approx(0.2)
-    assert max(factors) == pytest.approx(1, abs=0.01)
-    assert np.argmax(factors) == 4
-    assert factors[50] == pytest.approx(0.5)
-    assert 0 < factors[99] < 0.001
-    assert {learning_rate(i, 100, "constant") for i in range(100)} == {1.0}
-    assert learning_rate(0, 1, "cosine") == 1.0
-    with pytest.raises(ValueError, match="expected one of constant, cosine, got 'linear'"):
-        learning_rate(0, 10, "linear")
-
-
-def test_moving_average_of_weights_and_counts() -> None:
-    a, b = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
-    with torch.no_grad():
-        a.weight.fill_(1)
-        b.weight.fill_(3)
-    b.num_batches_tracked.fill_(7)
-    average_into(a, b, 0.75)
-    assert a.weight.tolist() == [1.5, 1.5]
-    assert int(a.num_batches_tracked) == 7
-    average_into(a, b, 0.0)
-    equal(a.state_dict(), b.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"network": "resnet"}, "expected one of window, image, context, got 'resnet'"),
-        ({"network": "context", "start": "wgan"}, "no discriminator's twin"),
-        ({"augmentation": "heavy"}, "expected one of none, authors, strong, got 'heavy'"),
-        ({"schedule": "step"}, "expected one of constant, cosine, got 'step'"),
-        ({"pooling": "median"}, "expected one of log_sum_exp, noisy_or, maximum, mean, got 'median'"),
-        ({"device": "gpu"}, "expected one of auto, cpu, cuda, mps, got 'gpu'"),
-    ],
-)
-def test_what_a_detector_cannot_be(
-    changes: Run, message: str, discriminator: dict[str, Tensor], tmp_path: Path
-) -> None:
-    task, _, run, shared = weak_case(discriminator, **changes)
-    with pytest.raises(ValueError, match=message):
-        task(run, shared, tmp_path / "k.ckpt")
-
-
-def test_labels_of_one_class_train_no_detector(discriminator: dict[str, Tensor], tmp_path: Path) -> None:
-    task, _, run, shared = weak_case(discriminator)
-    for target in (np.zeros(24, int), np.where(shared["fold"] == 1, shared["target"], 1)):
-        with pytest.raises(ValueError, match="expected labels of both classes"):
-            task(run, {**shared, "target": target}, tmp_path / "k.ckpt")
-
-
-def test_a_discriminator_of_other_sizes_is_refused(discriminator: dict[str, Tensor]) -> None:
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        build_detector({**WEAK, "start": "wgan", "fc": 9}, part(discriminator, "discriminator"))
-    assert Discriminator(2, 16, 2, 8).state_dict().keys() == part(discriminator, "discriminator").keys()
