@@ -1,4 +1,4 @@
-"""How long `import cellweak_core` and its heaviest rooms take, torch's own time not counted.
+"""How long `import cellweak_core` takes, and all its modules but the CLI, torch's own time not counted.
 
     python benchmarks/imports.py [--out FILE.json]
 """
@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-CASES = {
-    "cellweak_core": "import cellweak_core",
-    "every module but the CLI, after torch": "import cellweak_core.rosettes.windows, cellweak_core.results",
-}
+EVERY = """
+import importlib, pkgutil, cellweak_core
+for module in pkgutil.walk_packages(cellweak_core.__path__, "cellweak_core."):
+    if module.name != "cellweak_core.cli":
+        importlib.import_module(module.name)
+"""
+CASES = {"cellweak_core": "import cellweak_core", "every module but the CLI, after torch": EVERY}
 TEMPLATE = "import time\n{before}\nstart = time.perf_counter()\n{statement}\nprint(time.perf_counter() - start)"
 
 

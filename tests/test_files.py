@@ -169,7 +169,7 @@ def test_data_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_import_is_quick_and_light() -> None:
     code = (
         "import sys, json, cellweak_core; cellweak_core.files; "
-        "heavy = ('torch', 'pandas', 'matplotlib', 'dask', 'monai', 'pooch'); "
+        "heavy = ('torch', 'pandas', 'matplotlib', 'dask', 'pooch'); "
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
