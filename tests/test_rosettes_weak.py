@@ -23,6 +23,7 @@ from cellweak_core.rosettes.weak import (
     kept,
     weak_comparison,
     weak_runs,
+    with_parts,
 )
 
 PRIORS = (0.3, 0.6)  # of the training labels, one per test day
@@ -286,3 +287,17 @@ def test_undefined_values_and_intervals_are_said_so() -> None:
     nan = float("nan")
     frame = pd.DataFrame({"value": [0.5, 0.5, nan], "low": [0.25, nan, nan], "high": [0.75, nan, nan]})
     assert interval_texts(frame) == ["0.500 (0.250 to 0.750)", "0.500 (no interval)", "undefined"]
+
+
+def test_embryos_of_one_day_are_dealt_to_parts() -> None:
+    frame = table(["d1"] * 8, [1, 0, 1, 0, 1, 0, 1, 0]).assign(group=["a", "a", "b", "b", "c", "c", "d", "d"])
+    data = RosetteData(np.zeros((8, 32, 32), np.uint8), frame, "rosette", "one day", "")
+    parts = with_parts(data, 0)
+    assert sorted(set(parts.table["day"])) == ["d1, part 1", "d1, part 2"]
+    assert (parts.table.groupby("group")["day"].nunique() == 1).all()
+    assert (parts.table.groupby("day")["target"].nunique() == 2).all()
+    fold, days = folds_by_day(parts.table)
+    assert set(fold) == {0, 1}
+    assert days == ["d1, part 1", "d1, part 2"]
+    two = RosetteData(data.images, frame.assign(day=["d1", "d2"] * 4), "rosette", "two days", "")
+    assert with_parts(two, 0) is two

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .data import RosetteData
 from .evaluation import METRICS, bootstrap_metrics, interval_rows, metadata_baseline
-from .splits import subset
+from .splits import embryo_folds, subset
 
 Run = dict[str, Any]
 Result = Mapping[str, Any]
@@ -35,6 +36,31 @@ WEAK_METHODS: dict[str, Run] = {
     "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong", "lr_factor": 0.5},
 }
 METADATA = "metadata only"
+
+
+def with_parts(data: RosetteData, seed: int, n_parts: int = 2) -> RosetteData:
+    """Data of several days as they are; data of one day with its embryos dealt to parts that stand in for days.
+
+    Args:
+        data: Labelled images.
+        seed: Of the dealing, see `splits.embryo_folds`.
+        n_parts: Parts of a single day.
+
+    Returns:
+        The data, `day` reading "20170711, part 1" where there was one day only, in ready windows too (by embryo; the
+        windows of other embryos keep their day and only train).
+    """
+    days = set(data.table["day"])
+    if len(days) > 1:
+        return data
+    names = np.array([f"{next(iter(days))}, part {k + 1}" for k in range(n_parts)])
+    table = data.table.assign(day=names[embryo_folds(data.table, n_parts, seed)])
+    windows = data.windows
+    if windows is not None:
+        part = dict(zip(table["group"], table["day"], strict=True))
+        dealt = [part.get(group, day) for group, day in zip(windows.table["group"], windows.table["day"], strict=True)]
+        windows = replace(windows, table=windows.table.assign(day=dealt))
+    return replace(data, table=table, windows=windows)
 
 
 def folds_by_day(table: pd.DataFrame, test_days: Sequence[str] = ()) -> tuple[NDArray[np.int64], list[str]]:

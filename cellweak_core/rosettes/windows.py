@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..files import DataError
 from ..parallel import map_runs
 from .classifiers import STARTS
 from .data import RosetteData, crop_windows
@@ -150,6 +151,23 @@ def labelled_windows(
     [result] = map_runs(train_detector, [run], folder=folder, shared=shared)
     maps = window_logits(restored(run, result), data.images, run["normalise"], n_turns=run["n_turns"]).numpy()
     return detected_windows(data, maps, n_rosette, n_other, SIZE_PX, seed), "windows pointed out by a weak detector"
+
+
+def of_day(windows: RosetteData, day: str) -> NDArray[np.bool_]:
+    """Which windows are of the test day, `(N,)`.
+
+    Raises:
+        DataError: The test day, or the rest, lacks a class.
+    """
+    at_test, target = (windows.table["day"] == day).to_numpy(), windows.table["target"].to_numpy()
+    for where, rows in ((f"day {day}, to test on", at_test), ("the other days, to train on", ~at_test)):
+        found = {name: int((target[rows] == label).sum()) for label, name in ((1, "rosette"), (0, "other"))}
+        if not all(found.values()):
+            raise DataError(
+                f"{windows.name}: windows of {where}: {found['rosette']} with and {found['other']} without a rosette; "
+                "both are needed: choose another test_day, or add windows"
+            )
+    return at_test
 
 
 def detected_windows(
