@@ -128,19 +128,24 @@ def find_data(data_dir: str | os.PathLike[str]) -> Path:
     )
 
 
-def read_values(name: str | os.PathLike[str]) -> dict[str, object]:
+def read_values(name: str | os.PathLike[str], chapter: str = "") -> dict[str, object]:
     """Parameters from a YAML file: a path, or a name under the book's ``parameters``.
+
+    Args:
+        name: ``rosettes-real.yml``, ``rosettes-real``, or, with the chapter, ``real``.
+        chapter: whose parameters are meant.
 
     Raises:
         ParameterError: not there, or not a YAML mapping.
     """
     import yaml
 
-    path = Path(name).expanduser()
+    path, folder = Path(name).expanduser(), book_dir() / "parameters"
     for known in (
         path,
-        book_dir() / "parameters" / path.name,
-        book_dir() / "parameters" / f"{path.name}.yml",
+        folder / path.name,
+        folder / f"{path.name}.yml",
+        folder / f"{chapter}-{path.name}.yml",
     ):
         if known.is_file() and (known == path or len(path.parts) == 1):
             path = known
@@ -148,7 +153,7 @@ def read_values(name: str | os.PathLike[str]) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        there = ", ".join(sorted(one.stem for one in (book_dir() / "parameters").glob("*.yml"))) or "none"
+        there = ", ".join(sorted(one.stem for one in folder.glob("*.yml"))) or "none"
         raise ParameterError(f"parameter file {path} is not there; the book has: {there}") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ParameterError(f"parameter file {path}: not YAML: {error}") from None

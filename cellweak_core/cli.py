@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _DATA_HELP = "Data folder, or a name in $CELLWEAK_DATA."
+_OUT_HELP = "A killed run resumes in it. Default: runs/CHAPTER."
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -88,10 +89,10 @@ def run(
     ] = None,
     file: Annotated[
         list[str] | None,
-        typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters: a path, or a name the book has."),
+        typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters: a path, or a name the book has, as `paper` or `real`."),
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help=_DATA_HELP)] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="A killed run resumes in it.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help=_OUT_HELP)] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="Of a Dask cluster.")] = None,
 ) -> None:
     """Execute a chapter; leaves notebook, results.json, tables, figures and weights in the output folder.
@@ -106,12 +107,14 @@ def run(
         kinds = {known.name: known.type for known in chapters.parameters(one)}
         values: dict[str, object] = {}
         for name in file or []:
-            values |= chapters.read_values(name)
+            values |= chapters.read_values(name, one.name)
         for pair in parameter or []:
             name, equals, text = pair.partition("=")
             if not equals:
                 raise ParameterError(f"-p {name}: expected a name and a value, `-p NAME VALUE`")
             values[name] = from_text(kinds.get(name, "str"), text)
+        if out is None and "output_dir" in kinds and "output_dir" not in values:
+            out = Path("runs") / one.name  # the chapter's own default is where make looks for what it publishes
         notebook = chapters.run(one, values, data_dir=data, output_dir=out, scheduler=scheduler)
         typer.echo(f"{notebook}")
 

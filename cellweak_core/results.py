@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-_PACKAGES = ("cellweak", "torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "monai")
+_PACKAGES = ("cellweak", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def item_slug(item: str, panel: str = "") -> str:
@@ -61,13 +61,24 @@ def _versions() -> dict[str, str]:
 
 
 def _device(asked: object) -> str:
-    """The device's own name; asks torch only when the run has imported it."""
+    """The own name of the device that ``training.make_fabric`` takes; torch is asked only if the run imported it."""
     torch = sys.modules.get("torch")
-    if torch is not None and asked != "cpu" and torch.cuda.is_available():
+    if torch is not None and asked in ("auto", "cuda") and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    if torch is not None and asked in ("auto", "mps") and torch.backends.mps.is_available():
+    if torch is not None and asked == "mps" and torch.backends.mps.is_available():
         return "mps"
     return f"cpu ({platform.machine()})"
+
+
+def _without_paths(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Parameters as others may read them: a path of this machine tells them nothing and may name a person.
+
+    Of ``data_dir`` the folder's own name stays; ``output_dir`` changes no number and goes.
+    """
+    kept = {name: value for name, value in parameters.items() if name != "output_dir"}
+    if data_dir := kept.get("data_dir"):
+        kept["data_dir"] = Path(os.path.abspath(Path(str(data_dir)).expanduser())).name
+    return kept
 
 
 def _peak_memory_mb() -> float | None:
@@ -86,9 +97,9 @@ class Results:
     Args:
         chapter: the chapter's name, as in the published tables.
         output_dir: folder for everything; made when first written to.
-        parameters: the run's parameters, for the provenance.
+        parameters: the run's parameters, for the provenance, which keeps no path of them.
         seed: the run's seed.
-        data: ``simulated``, or the real set's name; the default for every row.
+        data: ``simulated`` (or ``simulated, WHAT``), or the real set's name; the default for every row.
         data_digest: checksum of the data, if they are real.
     """
 
@@ -105,9 +116,10 @@ class Results:
         self.output_dir = Path(output_dir)
         self._rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
         self._facts: dict[str, object] = {}
+        self._asked_device = parameters.get("device", "auto")
         self._start = (dt.datetime.now(dt.UTC), time.perf_counter())
         self._given = {
-            "parameters": dict(parameters), "seed": int(seed), "data": data, "data_digest": data_digest
+            "parameters": _without_paths(parameters), "seed": int(seed), "data": data, "data_digest": data_digest
         }  # fmt: skip
 
     def add(
@@ -189,16 +201,14 @@ class Results:
         """How the numbers came about, up to now."""
         started, clock = self._start
         commit, dirty = _git_state(Path(__file__).parent)
-        parameters = self._given["parameters"]
-        asked = parameters.get("device", "auto") if isinstance(parameters, dict) else "auto"
         return {
             **self._given,
             "git_commit": commit,
             "git_dirty": dirty,
             "versions": _versions(),
-            "device": _device(asked),
+            "device": _device(self._asked_device),
             "cpu_count": os.cpu_count(),
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "started_utc": started.isoformat(timespec="seconds"),
             "finished_utc": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "wall_time_s": round(time.perf_counter() - clock, 2),

@@ -102,6 +102,13 @@ def test_read_values(tiny_book: Path) -> None:
     assert chapters.read_values("tiny-paper") == {"steps": 5, "learning_rate": "1e-4"}
     with pytest.raises(ParameterError, match=r"nope\.yml is not there; the book has: tiny-paper"):
         chapters.read_values("nope.yml")
+    for name in ("tiny-paper", "tiny-paper.yml", "paper", Path("paper")):
+        assert chapters.read_values(name, "tiny") == {"steps": 5, "learning_rate": "1e-4"}
+    (tiny_book / "parameters" / "paper.yml").write_text("steps: 6")
+    assert chapters.read_values("paper", "tiny") == {"steps": 6}  # a name the book has as it is
+    (tiny_book / "parameters" / "paper.yml").unlink()
+    with pytest.raises(ParameterError, match="parameter file paper is not there; the book has: tiny-paper"):
+        chapters.read_values("paper", "other")
     for text, message in (("- 1", "expected lines"), ("a: [", "not YAML"), ("a: !!python/name:os.system", "not YAML")):
         Path("bad.yml").write_text(text)
         with pytest.raises(ParameterError, match=message):
@@ -137,7 +144,7 @@ def test_run_leaves_a_whole_notebook(tiny_book: Path, tmp_path: Path) -> None:
     rows, provenance = results.load_results(notebook.parent)
     assert len(rows) == 1
     assert provenance["parameters"] == {
-        "data_dir": str(tmp_path / "data" / "mine"), "output_dir": "out {1}", "device": "auto", "seed": 4,
+        "data_dir": "mine", "device": "auto", "seed": 4,
         "n_jobs": 1, "learning_rate": 1.0, "fractions": [0.1, 1.0], "deep": False, "steps": 3, "pause_s": 0.0,
         "fail": False, "die": False,
     }  # fmt: skip

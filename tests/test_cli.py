@@ -91,7 +91,19 @@ def test_run_merges_files_and_parameters(tiny_book: Path) -> None:
     Path("a.yml").write_text("steps: 5\nseed: 1\n")
     call("run", "tiny", "-f", "a.yml", "-p", "seed", "2", "-p", "learning_rate", "1e-4", "--out", "out")
     given = read_json("out/results.json")["provenance"]["parameters"]
-    assert (given["steps"], given["seed"], given["learning_rate"], given["output_dir"]) == (5, 2, 1e-4, "out")
+    assert (given["steps"], given["seed"], given["learning_rate"]) == (5, 2, 1e-4)
+
+
+def test_a_run_leaves_the_folder_that_make_publishes_alone(tiny_book: Path) -> None:
+    text = (tiny_book / "tiny.md").read_text().replace('= "runs/tiny"', '= "_build/runs/tiny"')
+    (tiny_book / "tiny.md").write_text(text)
+    (tiny_book / "parameters" / "tiny-real.yml").write_text("steps: 4\n")
+    call("run", "tiny", "-f", "real")
+    assert Path("runs/tiny/notebook.ipynb").exists()
+    assert read_json("runs/tiny/results.json")["provenance"]["parameters"]["steps"] == 4
+    call("run", "tiny", "-p", "output_dir", "mine")
+    assert Path("mine/notebook.ipynb").exists()
+    assert not Path("_build").exists()
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -80,6 +80,22 @@ def test_every_published_item_has_one_row_on_the_scoreboard() -> None:
     assert states["numbers"].sum() == printed.sum()
 
 
+@pytest.mark.parametrize(
+    ("data", "simulated"),
+    [
+        ("simulated", True),
+        ("simulated, windows", True),
+        ("simulated_2024", False),
+        ("simulated windows", False),
+        ("simulation", False),
+        ("similar", False),
+        ("", False),
+    ],
+)
+def test_a_folder_called_like_simulated_data_is_real(data: str, simulated: bool) -> None:
+    assert scoreboard.is_simulated(data) == simulated
+
+
 def test_a_simulated_and_a_real_run_are_told_apart(tmp_path: Path) -> None:
     rows = [number("Table 2", "Ours - Baseline CNN", "NSC", 91.0),
             number("Table 2", "Ours - Baseline CNN", "NSC", 95.0, data="BBBC021")]  # fmt: skip

@@ -1,5 +1,6 @@
 import json
 import math
+import platform
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cellweak_core import published, results
 from cellweak_core.files import DataError, FullDiskError
+from cellweak_core.training import make_fabric
 
 
 def make(folder: Path, **given: object) -> results.Results:
@@ -141,6 +143,58 @@ def test_provenance_line_and_git(tmp_path: Path) -> None:
     assert f"torch {torch.__version__}" in line
     assert results.provenance_line({"data": "x", "seed": 0}) == "data: x; seed 0; cellweak unknown"
     assert "abcdefabcd with local changes" in results.provenance_line({"git_commit": "abcdefabcdef", "git_dirty": True})
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "mps", "name"),
+    [
+        ("auto", False, True, "cpu"),  # as make_fabric, which takes Apple's GPU only when asked to
+        ("auto", True, True, "a GPU"),
+        ("cpu", True, True, "cpu"),
+        ("mps", True, True, "mps"),
+        ("cuda", True, False, "a GPU"),
+    ],
+)
+def test_the_device_told_is_the_device_taken(
+    monkeypatch: pytest.MonkeyPatch, asked: str, cuda: bool, mps: bool, name: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    taken: list[str] = []
+    monkeypatch.setattr("lightning_fabric.Fabric", lambda accelerator, **_: taken.append(accelerator))
+    make_fabric(asked)
+    told = results._device(asked)
+    assert told.startswith(name)
+    assert taken == [{"a GPU": "cuda"}.get(name, name)]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"data_dir": "/home/ann/sets/mine", "output_dir": "/home/ann/out"}, {"data_dir": "mine"}),
+        ({"data_dir": "sets/mine/"}, {"data_dir": "mine"}),
+        ({"data_dir": "sets/mine/other/.."}, {"data_dir": "mine"}),
+        ({"data_dir": "~/mine"}, {"data_dir": "mine"}),
+        ({"data_dir": Path("mine")}, {"data_dir": "mine"}),
+        ({"data_dir": "", "output_dir": ""}, {"data_dir": ""}),
+        ({"steps": 3}, {"steps": 3}),
+    ],
+)
+def test_provenance_names_no_path_of_this_machine(
+    tmp_path: Path, given: dict[str, object], kept: dict[str, object]
+) -> None:
+    before = dict(given)
+    run = make(tmp_path, parameters=given)
+    assert run.provenance()["parameters"] == kept
+    assert given == before
+    assert str(tmp_path) not in run.finish().read_text()
+
+
+def test_the_platform_is_system_machine_and_python(tmp_path: Path) -> None:
+    told = str(make(tmp_path).provenance()["platform"])
+    assert told == f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    assert platform.release() not in told
 
 
 def test_git_state_of_another_projects_repository_is_not_ours(tmp_path: Path) -> None:

@@ -41,8 +41,12 @@ class Run:
 
 
 def is_simulated(data: str) -> bool:
-    """Whether a data name of the one schema means simulated data."""
-    return data.strip().lower().startswith("simulat")
+    """Whether a data name of the one schema means simulated data, and not somebody's folder of a like name.
+
+    >>> is_simulated("simulated"), is_simulated("simulated, windows"), is_simulated("simulated_2024")
+    (True, True, False)
+    """
+    return data == "simulated" or data.startswith("simulated, ")
 
 
 def item_key(item: str) -> tuple[str, str, str]:
