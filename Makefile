@@ -6,10 +6,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS := _build/runs
 
-# Which parameters, which data: make book RUN=paper takes book/parameters/CHAPTER-paper.yml; DATA is a data folder.
+# Which parameters, which data: make book RUN=paper takes book/parameters/CHAPTER-paper.yml; DATA is a data folder,
+# given to every chapter. RUN=real without it gives each chapter the folder of its own name in $CELLWEAK_DATA.
 RUN ?=
 DATA ?=
 PYTEST_ARGS ?=
+WANTED_DATA = $(or $(DATA),$(if $(filter real,$(RUN)),$*))
 
 # Text with a kernel in its front matter is a chapter.
 CHAPTERS := $(patsubst book/%.md,%,$(shell grep -ls '^kernelspec:' book/*.md))
@@ -33,6 +35,7 @@ help:
 	@echo "make bench   print the benchmarks      make clean   remove _build (the environment stays)"
 	@echo "make env     the environment in $(VENV)  make runs    execute the chapters only"
 	@echo "VENV=DIR uses an environment that is there; RUN=paper|real takes book/parameters/CHAPTER-RUN.yml"
+	@echo "RUN=real gives each chapter the data of its name in \$$CELLWEAK_DATA; DATA=DIR gives every chapter DIR"
 
 # --- the environment ---------------------------------------------------------------------------------------------
 
@@ -70,7 +73,7 @@ _build/.asked: FORCE
 
 $(RUNS)/%/notebook.ipynb: book/%.md $(GROUND) $$(wildcard cellweak_core/$$*/*.py) \
 		$$(wildcard book/parameters/$$*-*.yml) $$(wildcard book/recorded/$$*-*/*.*) _build/.asked | $(ENV)
-	CELLWEAK_BOOK='$(CURDIR)/book' $(BIN)/cellweak run $* $(if $(RUN),-f book/parameters/$*-$(RUN).yml) $(if $(DATA),--data '$(DATA)') --out $(RUNS)/$*
+	CELLWEAK_BOOK='$(CURDIR)/book' $(BIN)/cellweak run $* $(if $(RUN),-f book/parameters/$*-$(RUN).yml) $(if $(WANTED_DATA),--data '$(WANTED_DATA)') --out $(RUNS)/$*
 	@touch $@
 
 runs: $(NOTEBOOKS)

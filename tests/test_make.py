@@ -22,7 +22,8 @@ def made(tmp_path: Path) -> Path:
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     (tmp_path / "book" / "tiny.md").write_text("---\nkernelspec:\n  name: python3\n---\n# T\n")
     (tmp_path / "book" / "index.md").write_text("# Index\n")
-    (tmp_path / "book" / "parameters" / "tiny-paper.yml").write_text("steps: 9\n")
+    for name in ("paper", "real"):
+        (tmp_path / "book" / "parameters" / f"tiny-{name}.yml").write_text("steps: 9\n")
     core = ("images.py", "tiny/networks.py", "other/networks.py", "pages/stage.py", "published/tiny.csv")
     for name in (*(f"cellweak_core/{name}" for name in core), "_toc.yml", "_config.yml"):
         (tmp_path / name).write_text("")
@@ -119,6 +120,14 @@ def test_other_parameters_or_data_execute_again(made: Path) -> None:
     assert ran[0] == "run tiny --out _build/runs/tiny"
     assert ran[1] == "run tiny -f book/parameters/tiny-paper.yml --out _build/runs/tiny"
     assert ran[2] == "run tiny -f book/parameters/tiny-paper.yml --data sets --out _build/runs/tiny"
+
+
+def test_a_real_run_gives_each_chapter_the_data_of_its_name(made: Path) -> None:
+    notebook = "_build/runs/tiny/notebook.ipynb"
+    assert make(made, notebook, "RUN=real").returncode == 0
+    assert make(made, notebook, "RUN=real", "DATA=sets/mine").returncode == 0
+    start, end = "run tiny -f book/parameters/tiny-real.yml --data", "--out _build/runs/tiny"
+    assert (made / "ran").read_text().splitlines() == [f"{start} tiny {end}", f"{start} sets/mine {end}"]
 
 
 def test_make_html_executes_nothing(made: Path) -> None:
