@@ -90,30 +90,56 @@ def decode_grey(
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path}: pixels of type {image.dtype}, expected 8-bit or 16-bit; "
-            "give intensity_window=(lo, hi), the values that become black and white."
+            'give -p intensity_window "[lo, hi]", the values that become black and white.'
         )
     return image
 
 
 def _decode(content: bytes, path: Path) -> np.ndarray:
     """The pixels as stored, (H, W) or (H, W, C)."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
+    compression = ""
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            import tifffile
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            return _by_pillow(content)
+        import tifffile
 
-            return np.asarray(tifffile.imread(io.BytesIO(content)))
-        with Image.open(io.BytesIO(content)) as opened:
-            image = opened.convert("RGBA" if "transparency" in opened.info else "RGB") if opened.mode == "P" else opened
-            if image.mode == "CMYK":
-                image = image.convert("RGB")
-            return np.asarray(image)
+        try:
+            image = np.asarray(tifffile.imread(io.BytesIO(content)))
+        except ValueError as error:
+            # tifffile leaves LZW, JPEG and others to imagecodecs, a package that few have; libtiff in PIL reads most
+            if "imagecodecs" not in str(error):
+                raise
+            compression = str(error).partition(" requires")[0]
+            image = _by_pillow(content)
+        if not image.size:
+            raise ValueError("no pixels")
+        return image
     except UnidentifiedImageError:
+        if compression:
+            raise DataError(
+                f"{path}: a TIFF with the compression {compression}, which cannot be read here; "
+                "save it uncompressed (or with Deflate), or `pip install imagecodecs`."
+            ) from None
         raise DataError(f"{path}: not an image that can be read; replace or remove the file.") from None
-    except (OSError, SyntaxError, ValueError, IndexError, KeyError, struct.error) as error:
-        # PIL says SyntaxError for a broken PNG, OSError for a truncated JPEG, tifffile ValueError or struct.error
+    except (OSError, SyntaxError, ValueError, IndexError, KeyError, RuntimeError, struct.error) as error:
+        # PIL says SyntaxError for a broken PNG, OSError for a truncated JPEG; tifffile ValueError or struct.error,
+        # imagecodecs, where it is installed, RuntimeError
         raise DataError(f"{path}: broken or truncated image ({error}); copy the file again or remove it.") from None
+
+
+def _by_pillow(content: bytes) -> np.ndarray:
+    from PIL import Image, ImageSequence
+
+    with Image.open(io.BytesIO(content)) as opened:
+        if opened.format == "TIFF" and getattr(opened, "n_frames", 1) > 1:
+            return np.stack([np.asarray(frame) for frame in ImageSequence.Iterator(opened)])
+        image = opened.convert("RGBA" if "transparency" in opened.info else "RGB") if opened.mode == "P" else opened
+        if image.mode in ("CMYK", "YCbCr"):
+            image = image.convert("RGB")
+        pixels = np.asarray(image)
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def _one_channel(image: np.ndarray, path: str | Path, colour: Colour) -> np.ndarray:
@@ -128,7 +154,7 @@ def _one_channel(image: np.ndarray, path: str | Path, colour: Colour) -> np.ndar
     if colour == "error":
         raise DataError(
             f"{path}: a colour image whose channels differ, expected grey; "
-            'convert the images to grey, or give colour="mean" to average the channels.'
+            "convert the images to grey, or give -p colour mean to average the channels."
         )
     return np.round(image.mean(-1)).astype(image.dtype)
 
