@@ -135,15 +135,23 @@ def read_csv(
         raise DataError(f"{path} is not there; {expected}") from error
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path} is empty; {expected}") from error
-    except (UnicodeDecodeError, pd.errors.ParserError, EOFError, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} cannot be read as CSV in UTF-8: {error}; save it as CSV UTF-8 (in Excel a file type of its own)"
+        ) from error
+    except (pd.errors.ParserError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}; {expected}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first column for an index
+        found = ", ".join(frame.columns)
+        raise DataError(f"{path}: the rows have more cells than the header; {expected}, found {found}")
     frame.columns = frame.columns.str.strip()
     for name in required:
         if name not in frame:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             hint = f"; rename {near[0]!r}?" if near else ""
             if len(frame.columns) == 1 and any(mark in frame.columns[0] for mark in ";\t"):
-                hint = "; separate the columns by commas"
+                mark = "semicolons" if ";" in frame.columns[0] else "tabs"
+                hint = f"; separate the columns by commas, not {mark}"
             raise DataError(f"{path}: column {name!r} is missing; {expected}, found {', '.join(frame.columns)}{hint}")
     for name, dtype in {**required, **(optional or {})}.items():
         if name in frame:

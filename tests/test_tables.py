@@ -82,7 +82,9 @@ def test_read_csv(tmp_path: Path) -> None:
         ("frame,x\n1,two\n2,zwei\n", r"line 2, column 'x': expected float, found 'two' \(and 1 more\)"),
         ("frame,x\n1,nan\n", "expected float, found 'nan'"),
         ("Frame,x\n1,2\n", "column 'frame' is missing; expected the columns frame, x, found Frame, x; rename 'Frame'"),
-        ("frame;x\n1;2\n", "separate the columns by commas"),
+        ("frame;x\n1;2\n", "separate the columns by commas, not semicolons"),
+        ("frame\tx\n1\t2\n", "separate the columns by commas, not tabs"),
+        ("frame,x\n1,2,\n3,4,\n", "the rows have more cells than the header; expected the columns frame, x"),
         ("", "is empty; expected the columns frame, x"),
         ("frame,x\n1,2\n1,2,3,4\n", "cannot be read as CSV.*line 3"),
     ],
@@ -98,7 +100,7 @@ def test_read_csv_other_trouble(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"points\.csv is not there"):
         tables.read_csv(tmp_path / "points.csv", {"x": "float"})
     (tmp_path / "latin.csv").write_bytes("x\nµ\n".encode("latin-1"))
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.csv .*save it as CSV UTF-8"):
         tables.read_csv(tmp_path / "latin.csv", {"x": "str"})
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"x\n" + b"1\n" * 1000)[:20])
     with pytest.raises(DataError, match=r"cut\.csv\.gz cannot be read"):
