@@ -22,7 +22,7 @@ def save(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path, **({"quality": 95} if path.suffix == ".jpg" else {}))
 
 
-def noise(seed: int, shape: tuple[int, ...] = (16, 16)) -> np.ndarray:
+def noise(seed: int, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
@@ -79,7 +79,7 @@ def test_names_say_day_embryo_minute_and_slice(name: str, expected: tuple) -> No
 
 def test_reads_the_authors_layout_from_the_root_and_from_dataset(authors: Path) -> None:
     data = rosettes.load(authors)
-    assert data.images.shape == (13 + 15, 16, 16)
+    assert data.images.shape == (13 + 15, 32, 32)
     assert list(data.table.columns) == list(rosettes.COLUMNS)
     table = data.table
     assert (table["target"] == 1).sum() == 6
@@ -107,7 +107,7 @@ def test_reads_the_authors_unsplit_layout_with_its_combined_class(authors: Path)
 
 def test_unlabelled_images_leave_days_and_embryos_out(authors: Path) -> None:
     data = rosettes.load(authors)
-    assert data.unlabelled_images().shape == (15, 16, 16)
+    assert data.unlabelled_images().shape == (15, 32, 32)
     assert len(data.unlabelled_images(exclude_days=["20170720"])) == 8
     left = data.unlabelled_images(exclude_groups=["20170720_s2_emb3"])
     assert len(left) == 12
@@ -157,14 +157,24 @@ def test_reads_unlabelled_images_and_windows(by_class: Path) -> None:
     save(by_class / "unlabeled" / "20240103_emb1.png", noise(50))
     save(by_class / "unlabeled" / "no_day.png", noise(51))
     for label in ("rosette", "other"):
-        save(by_class / "windows" / label / "20240101_emb1.png", noise(60, (8, 8)))
+        save(by_class / "windows" / label / "20240101_emb1.png", noise(60))
     data = rosettes.load(by_class)
     assert (data.table["target"] == -1).sum() == 2
     assert len(data.unlabelled_images(exclude_days=["20240101"])) == 1  # an unknown day might be the test day
     assert data.windows is not None
-    assert data.windows.images.shape == (2, 8, 8)
+    assert data.windows.images.shape == (2, 32, 32)
     assert data.windows.table["target"].tolist() == [0, 1]
-    assert any("windows: 2 of 8x8" in line for line in rosettes.check(by_class))
+    with pytest.raises(DataError, match="mine: among the windows of day 20240102, the test day, there is no image of"):
+        rosettes.check(by_class)
+    text = "\n".join(rosettes.check(by_class, test_days=["20240102", "20240101"], **window_days(by_class)))
+    assert "windows: 4 of 32x32 pixels" in text
+
+
+def window_days(root: Path) -> dict[str, str]:
+    """Ready windows of a second day, and the option that tests setting (a) on the first."""
+    for label in ("rosette", "tissue"):
+        save(root / "windows" / label / "20240102_emb1.png", noise(61))
+    return {"test_day": "20240101"}
 
 
 def test_groups_csv_names_days_and_embryos(by_class: Path) -> None:
@@ -185,9 +195,12 @@ def test_groups_csv_names_days_and_embryos(by_class: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,day\n", r"groups\.csv: columns file,day, expected .*missing: embryo"),
-        ("file,date,embryo\n", "missing: day; unknown: date"),
-        ("", "columns \\(none\\)"),
+        ("file,day\n", r"groups\.csv: column 'embryo' is missing; expected .*file, day, embryo, found file, day$"),
+        ("file,date,embryo\n", "column 'day' is missing.*rename 'date'"),
+        ("file,day,embryo,plate\n", r"groups\.csv: unknown columns plate; expected file,day,embryo and optionally"),
+        ("", r"groups\.csv is empty; expected the columns file, day, embryo"),
+        ("file;day;embryo\n{0};d;e\n", r"groups\.csv: .*separate the columns by commas, not semicolons"),
+        ("file,day,embryo\n{0},d,µ\n", r"groups\.csv cannot be read as CSV in UTF-8: .*save it as CSV UTF-8"),
         ("file,day,embryo\n../secret.png,d,e\n", r"line 2: file '../secret\.png' leaves the data folder"),
         ("file,day,embryo\nrosette/../../x.png,d,e\n", "leaves the data folder"),
         ("file,day,embryo\n/etc/passwd,d,e\n", "leaves the data folder"),
@@ -196,15 +209,26 @@ def test_groups_csv_names_days_and_embryos(by_class: Path) -> None:
         ("file,day,embryo\n,d,e\n", "there is no file ''"),
         ("file,day,embryo\n{0},d,\n", "day and embryo must not be empty"),
         ("file,day,embryo\n{0},d,e\n{0},d,e\n", "line 3: .* is listed twice"),
-        ("file,day,embryo,minute\n{0},d,e,soon\n", "minute 'soon', expected a number"),
+        ("file,day,embryo,minute\n{0},d,e,soon\n", "line 2, column 'minute': expected float, found 'soon'"),
         ("file,day,embryo\n{0},d,e\n", "11 labelled images are not listed, the first is"),
     ],
 )
 def test_a_bad_groups_csv_says_where_and_what(by_class: Path, text: str, message: str) -> None:
     first = next(by_class.glob("rosette/*.png")).relative_to(by_class).as_posix()
-    (by_class / "groups.csv").write_text(text.format(first))
+    (by_class / "groups.csv").write_bytes(text.format(first).encode("latin-1"))
     with pytest.raises(DataError, match=message):
         rosettes.load(by_class)
+
+
+def test_groups_csv_as_spreadsheets_leave_it(by_class: Path) -> None:
+    files = [p.relative_to(by_class) for p in sorted(by_class.glob("*/*.png"))]
+    rows = [f"{str(p).replace('/', chr(92))}, 1 ,1{i % 2}_e,," for i, p in enumerate(files)]
+    text = "\ufefffile,day,embryo,minute,slice\r\n" + "\r\n".join(rows) + "\r\n,,,,\r\n\r\n"
+    (by_class / "groups.csv").write_text(text, encoding="utf-8", newline="")
+    table = rosettes.load(by_class).table
+    assert set(table["day"]) == {"1"}
+    assert set(table["embryo"]) == {"1_10_e", "1_11_e"}  # "10_e" begins with the day, but not with the day's name
+    assert table["minute"].isna().all()
 
 
 def test_names_without_a_day_explain_both_remedies(by_class: Path) -> None:
@@ -229,7 +253,7 @@ def test_folders_that_cannot_be_used_say_why(tmp_path: Path, by_class: Path) -> 
     (tmp_path / "bare" / "supervised_split").mkdir(parents=True)
     with pytest.raises(DataError, match="no labelled images"):
         rosettes.load(tmp_path / "bare")
-    with pytest.raises(DataError, match="one of debris, rosette, tissue; did you mean 'rosette'"):
+    with pytest.raises(DataError, match=r"-p positive_class NAME, one of debris, rosette, tissue; did you mean 'ros"):
         rosettes.load(by_class, positive_class="rosete")
     save(by_class / "windows" / "rosette" / "20240101_emb1.png", noise(0))
     with pytest.raises(DataError, match=r"windows.*expected 'rosette' and another class"):
@@ -238,23 +262,29 @@ def test_folders_that_cannot_be_used_say_why(tmp_path: Path, by_class: Path) -> 
 
 def test_images_of_several_sizes_are_named(by_class: Path) -> None:
     odd = by_class / "tissue" / "20240102_emb9.png"
-    save(odd, noise(0, (16, 18)))
-    with pytest.raises(DataError, match=r"20240101_s1_t062_emb1_slice09\.png has 16x16.*20240102_emb9\.png has 18x16"):
+    save(odd, noise(0, (32, 36)))
+    with pytest.raises(DataError, match=r"_emb9\.png: 36x32 pixels, where 12 of 13 images have 32x32; crop") as one:
         rosettes.load(by_class)
+    assert "\n" not in str(one.value)
+    for k in range(11):
+        save(by_class / "debris" / f"20240101_emb{k}_z1.png", noise(k, (32, 40)))
+    with pytest.raises(DataError, match=r"\.\.\. and 2 more") as many:
+        rosettes.load(by_class)
+    assert str(many.value).count("40x32 pixels") == 10
 
 
 def test_colour_and_16_bit_images_need_a_decision(by_class: Path) -> None:
     colour = by_class / "rosette" / "20240101_emb5.png"
-    save(colour, noise(0, (16, 16, 3)))
-    with pytest.raises(DataError, match=r"20240101_emb5\.png: a colour image"):
+    save(colour, noise(0, (32, 32, 3)))
+    with pytest.raises(DataError, match=r"20240101_emb5\.png: a colour image.*-p colour mean"):
         rosettes.load(by_class)
     assert len(rosettes.load(by_class, colour="mean")) == 13
     colour.unlink()
     deep = by_class / "rosette" / "20240101_emb6.png"
-    save(deep, np.full((16, 16), 3350, np.uint16))
-    with pytest.raises(DataError, match=r"20240101_emb6\.png: a 16-bit image; give intensity_window.*2500, 4200"):
+    save(deep, np.full((32, 32), 3350, np.uint16))
+    with pytest.raises(DataError, match=r"20240101_emb6\.png: a 16-bit image; .*-p intensity_window \"\[2500, 4200\]"):
         rosettes.load(by_class)
-    data = rosettes.load(by_class, intensity_window=(2500, 4200))
+    data = rosettes.load(by_class, intensity_window=[2500, 4200])  # as YAML and the command line have it
     assert (data.images[data.table["file"] == "rosette/20240101_emb6.png"] == 128).all()
 
 
@@ -270,7 +300,7 @@ def test_ten_broken_images_are_named_at_once(by_class: Path) -> None:
 
 def test_check_summarises(authors: Path) -> None:
     text = "\n".join(rosettes.check(authors))
-    assert "13 labelled and 15 unlabelled images of 16x16 pixels" in text
+    assert "13 labelled and 15 unlabelled images of 32x32 pixels" in text
     assert "non_rosette 7, rosette 6 (positive)" in text
     assert "majority rate: 0.538" in text
     assert "day 20170720: 2 embryos, 2 positive and 2 other" in text

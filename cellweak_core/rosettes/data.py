@@ -21,17 +21,21 @@ import numpy as np
 import pandas as pd
 
 from cellweak_core.files import DataError
-from cellweak_core.images import Colour, Window
+from cellweak_core.images import Colour
+from cellweak_core.parameter_cells import ParameterError
 from cellweak_core.rosettes import layouts
+from cellweak_core.rosettes.checks import intensity_window_of, require_usable
 from cellweak_core.rosettes.reading import read_entries, tree_digest
-from cellweak_core.rosettes.splits import split_by_day, split_by_embryo, subset
+from cellweak_core.rosettes.splits import embryo_folds, split_by_day, split_by_embryo, subset
 
 __all__ = [
     "RosetteData",
     "check",
     "crop_windows",
     "duplicates_of_labelled",
+    "embryo_folds",
     "load",
+    "require_usable",
     "split_by_day",
     "split_by_embryo",
     "subset",
@@ -144,7 +148,7 @@ def load(
     max_unlabelled: int | None = None,
     seed: int = 0,
     colour: Colour = "error",
-    intensity_window: Window | None = None,
+    intensity_window: Sequence[float] | None = None,
     n_threads: int = 4,
 ) -> RosetteData:
     """Reads a rosette data set: the authors' repository, or any folder with a sub-folder of images per class.
@@ -155,18 +159,21 @@ def load(
         max_unlabelled: at most this many unlabelled images, spread evenly over embryos; all by default.
         seed: of that choice.
         colour: "error" refuses images whose channels differ, "mean" averages them.
-        intensity_window: (lo, hi) mapped to 0..255; needed for 16-bit images.
+        intensity_window: (lo, hi) mapped to 0..255, needed for 16-bit images; None or empty for 8-bit ones.
         n_threads: readers.
 
     Returns:
         The images, labelled ones first.
 
     Raises:
+        ParameterError: `colour` or `intensity_window` are neither of these.
         DataError: folder missing or without images, fewer than two classes, no class of that name, images of several
             sizes, in colour, of 16 bits or broken (up to ten are named), names without a day and no groups.csv, a
             groups.csv with wrong columns, files that do not exist or lie outside the folder.
     """
-    root = Path(data_dir)
+    root, window = Path(data_dir), intensity_window_of(intensity_window)
+    if colour not in ("error", "mean"):
+        raise ParameterError(f"colour: expected error or mean, given {colour!r}; write -p colour mean")
     layout = layouts.find(root)
     labels = sorted({entry.label for entry in layout.images if entry.label})
     if len(labels) < 2:
@@ -175,14 +182,16 @@ def load(
     if positive_class not in labels:
         close = get_close_matches(positive_class, labels, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"{root}: no class {positive_class!r}; set positive_class to one of {', '.join(labels)}{hint}")
+        raise DataError(
+            f"{root}: no class {positive_class!r}; give -p positive_class NAME, one of {', '.join(labels)}{hint}"
+        )
     entries = [e for e in layout.images if e.label] + _spread(
         [e for e in layout.images if not e.label], max_unlabelled, seed
     )
-    images, hashes = read_entries(entries, colour, intensity_window, n_threads)
+    images, hashes = read_entries(entries, colour, window, n_threads)
     windows = None
     if layout.windows:
-        crops, crop_hashes = read_entries(layout.windows, colour, intensity_window, n_threads)
+        crops, crop_hashes = read_entries(layout.windows, colour, window, n_threads)
         window_labels = {entry.label for entry in layout.windows}
         if positive_class not in window_labels or len(window_labels) < 2:
             raise DataError(
@@ -200,20 +209,34 @@ def load(
     )
 
 
-def check(data_dir: str | Path, *, positive_class: str = "rosette") -> list[str]:
-    """Reads every image of a data set and says what is there.
+def check(
+    data_dir: str | Path,
+    *,
+    positive_class: str = "rosette",
+    colour: Colour = "error",
+    intensity_window: Sequence[float] | None = None,
+    test_days: Sequence[str] = (),
+    test_day: str = "",
+) -> list[str]:
+    """Reads every image of a data set, says what is there, and checks that the chapter can use it.
 
     Args:
         data_dir: as for `load`.
         positive_class: as for `load`.
+        colour: as for `load`.
+        intensity_window: as for `load`.
+        test_days: as for `require_usable`.
+        test_day: as for `require_usable`.
 
     Returns:
         Lines for people.
 
     Raises:
-        DataError: as `load`; up to ten broken files are named at once.
+        ParameterError: as `load`.
+        DataError: as `load`, up to ten broken files named at once; as `require_usable`.
     """
-    data = load(data_dir, positive_class=positive_class)
+    data = load(data_dir, positive_class=positive_class, colour=colour, intensity_window=intensity_window)
+    splits = require_usable(data, test_days, test_day)
     table, (h, w) = data.table, data.images.shape[1:]
     labelled = table[table["target"] >= 0]
     counts = labelled["label"].value_counts()
@@ -237,9 +260,7 @@ def check(data_dir: str | Path, *, positive_class: str = "rosette") -> list[str]
             f"{copies['labelled_file'].nunique()} labelled images are pixel copies of unlabelled ones: "
             "leave the test days out of training without labels (exclude_days)"
         )
-    if labelled["day"].nunique() < 2:
-        lines.append("one day only: split by embryo")
-    return [*lines, f"digest {data.digest}"]
+    return [*lines, *splits, f"digest {data.digest}"]
 
 
 def _spread(entries: list[layouts.Entry], most: int | None, seed: int) -> list[layouts.Entry]:

@@ -17,17 +17,18 @@ date `yyyymmdd` (or `yyyy-mm-dd`), `emb<k>`, stage position `s<k>`, minute `t<k>
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cellweak_core.files import DataError
 from cellweak_core.images import list_images
+from cellweak_core.tables import read_csv
 
 UNLABELLED = ("unlabelled", "unlabeled", "unsupervised")
 AUTHORS_CLASSES = {"rosette": "rosette", "rosette_combined": "rosette", "non_rosette": "non_rosette"}
 UNKNOWN = "unknown"
+GROUPS = ("file", "day", "embryo", "minute", "slice")  # columns of groups.csv; the last two may be absent
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 _PARTS = {
@@ -196,43 +197,28 @@ def _entries(
 def _read_groups(root: Path) -> dict[str, tuple[str, str, float, float]]:
     """groups.csv as {file: (day, embryo, minute, slice)}; the embryo's name is made unique over days."""
     path = root / "groups.csv"
+    frame = read_csv(path, dict.fromkeys(GROUPS[:3], "str?"), dict.fromkeys(GROUPS[3:], "float?"))
+    unknown = [c for c in frame.columns if c not in GROUPS]
+    if unknown:
+        raise DataError(
+            f"{path}: unknown columns {', '.join(unknown)}; expected file,day,embryo and optionally minute,slice."
+        )
     groups: dict[str, tuple[str, str, float, float]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns = list(reader.fieldnames or [])
-        missing = [c for c in ("file", "day", "embryo") if c not in columns]
-        unknown = [c for c in columns if c not in ("file", "day", "embryo", "minute", "slice")]
-        if missing or unknown:
-            raise DataError(
-                f"{path}: columns {','.join(columns) or '(none)'}, expected file,day,embryo and optionally minute,slice"
-                + (f"; missing: {', '.join(missing)}" if missing else "")
-                + (f"; unknown: {', '.join(unknown)}" if unknown else "")
-                + "."
-            )
-        for row in reader:
-            at = f"{path}, line {reader.line_num}"
-            file = (row["file"] or "").strip().replace("\\", "/")
-            pure = PurePosixPath(file)
-            if pure.is_absolute() or ".." in pure.parts or re.match(r"^[A-Za-z]:", file):
-                raise DataError(
-                    f"{at}: file {file!r} leaves the data folder; write it relative to {root}, without `..`."
-                )
-            if not file or not (root / pure).is_file():
-                raise DataError(f"{at}: there is no file {file!r} in {root}; correct the name or remove the row.")
-            if pure.as_posix() in groups:
-                raise DataError(f"{at}: {file!r} is listed twice; keep one row.")
-            day, embryo = (str(row[c] or "").strip() for c in ("day", "embryo"))
-            if not day or not embryo:
-                raise DataError(f"{at}: day and embryo must not be empty; found day {day!r}, embryo {embryo!r}.")
-            minute, depth = _number(row.get("minute"), "minute", at), _number(row.get("slice"), "slice", at)
-            groups[pure.as_posix()] = (day, embryo if embryo.startswith(day) else f"{day}_{embryo}", minute, depth)
+    for line, row in enumerate(frame.reindex(columns=list(GROUPS)).itertuples(index=False), start=2):
+        at = f"{path}, line {line}"
+        file, day, embryo = (str(cell).strip() for cell in row[:3])
+        if not (file or day or embryo):
+            continue  # spreadsheets leave blank rows behind
+        file = file.replace("\\", "/")
+        pure = PurePosixPath(file)
+        if pure.is_absolute() or ".." in pure.parts or re.match(r"^[A-Za-z]:", file):
+            raise DataError(f"{at}: file {file!r} leaves the data folder; write it relative to {root}, without `..`.")
+        if not file or not (root / pure).is_file():
+            raise DataError(f"{at}: there is no file {file!r} in {root}; correct the name or remove the row.")
+        if pure.as_posix() in groups:
+            raise DataError(f"{at}: {file!r} is listed twice; keep one row.")
+        if not day or not embryo:
+            raise DataError(f"{at}: day and embryo must not be empty; found day {day!r}, embryo {embryo!r}.")
+        unique = embryo if embryo.startswith(f"{day}_") else f"{day}_{embryo}"
+        groups[pure.as_posix()] = (day, unique, float(row[3]), float(row[4]))
     return groups
-
-
-def _number(text: str | None, column: str, at: str) -> float:
-    if text is None or not text.strip():
-        return float("nan")
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(f"{at}: {column} {text!r}, expected a number or nothing.") from None

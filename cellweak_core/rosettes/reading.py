@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +32,7 @@ def read_entries(
         hashes: SHA-256 of each file.
 
     Raises:
-        DataError: naming up to ten files that are broken, in colour or of 16 bits; or two files of different sizes.
+        DataError: naming up to ten files that are broken, in colour, of 16 bits, or not of the commonest size.
     """
 
     def one(entry: Entry) -> tuple[np.ndarray | None, str, str]:
@@ -42,12 +44,14 @@ def read_entries(
         except OSError as error:
             return None, "", f"{entry.path}: cannot be read ({error.strerror}); check its permissions."
         if image.dtype != np.uint8:
-            found = f"{entry.path}: a 16-bit image; give intensity_window=(lo, hi), the values that become black and "
-            return None, "", found + "white. The released images were made with (2500, 4200)."
+            found = f"{entry.path}: a 16-bit image; give the values that become black and white, such as "
+            return None, "", found + '-p intensity_window "[2500, 4200]", which made the released images.'
         return image, hashlib.sha256(content).hexdigest(), ""
 
     images: np.ndarray | None = None
     hashes: list[str] = []
+    shapes: list[tuple[int, ...]] = []
+    read: list[Path] = []
     wrong: list[str] = []
     with ThreadPoolExecutor(max(1, n_threads)) as pool:
         for i, (image, digest, error) in enumerate(pool.map(one, entries, chunksize=64)):
@@ -55,17 +59,20 @@ def read_entries(
                 wrong.append(error)
                 continue
             if images is None:
-                first = entries[i].path
                 images = np.zeros((len(entries), *image.shape), np.uint8)
-            if image.shape != images.shape[1:]:
-                (h0, w0), (h, w) = images.shape[1:], image.shape
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise DataError(
-                    f"images of several sizes: {first} has {w0}x{h0} pixels, {entries[i].path} has {w}x{h}; "
-                    "crop or pad them to one size."
-                )
-            images[i] = image
+            if image.shape == images.shape[1:]:
+                images[i] = image
+            shapes.append(image.shape)
+            read.append(entries[i].path)
             hashes.append(digest)
+    counts = Counter(shapes)
+    if len(counts) > 1:
+        (h0, w0), n = counts.most_common(1)[0]
+        wrong += [
+            f"{path}: {w}x{h} pixels, where {n} of {len(shapes)} images have {w0}x{h0}; crop or pad it to that size."
+            for path, (h, w) in zip(read, shapes, strict=True)
+            if (h, w) != (h0, w0)
+        ]
     if wrong:
         more = f"\n... and {len(wrong) - MOST_REPORTED} more" if len(wrong) > MOST_REPORTED else ""
         raise DataError("\n".join(wrong[:MOST_REPORTED]) + more)

@@ -68,6 +68,64 @@ def split_by_embryo(table: pd.DataFrame, test_fraction: float, seed: int) -> tup
     return train, test
 
 
+def embryo_folds(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
+    """Test folds of whole embryos, stratified: for images of one day only, where `split_by_day` cannot be.
+
+    Every fold first gets what it needs, an embryo with images of both classes or one of each; the other embryos go,
+    largest first, where they even out the classes' shares. Of some random orders the most even one is kept.
+
+    Args:
+        table: of a `RosetteData`.
+        n_folds: two or more.
+        seed: of the random orders.
+
+    Returns:
+        The fold of each row, 0 to n_folds - 1, int (N,); -1 for unlabelled rows. Every fold has both classes, and so
+        has what is outside of it.
+
+    Raises:
+        DataError: too few embryos with images of each class.
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds: expected two or more, given {n_folds}.")
+    target = table["target"].to_numpy()
+    rows = np.flatnonzero(target >= 0)
+    groups, of_row = np.unique(table["group"].to_numpy()[rows].astype(str), return_inverse=True)
+    counts = np.zeros((len(groups), 2))
+    np.add.at(counts, (of_row, target[rows]), 1)
+    kinds = ((counts > 0).all(1), counts[:, 0] == 0, counts[:, 1] == 0)
+    mixed, only_1, only_0 = (np.flatnonzero(kind) for kind in kinds)
+    most = len(mixed) + min(len(only_1), len(only_0))
+    if most < n_folds:
+        raise DataError(
+            f"{n_folds} folds by embryo need {n_folds} embryos with images of both classes (or pairs with one each), "
+            f"and the {len(groups)} labelled embryos make {most}: {len(mixed)} with both, {len(only_1)} with rosettes "
+            f"only, {len(only_0)} without any; label images of more embryos, or name the embryos apart."
+        )
+    share = counts / counts.sum(0)
+    rng = np.random.default_rng(seed)
+    best, best_off = np.zeros(0, int), np.inf
+    for _ in range(_TRIALS // 10):
+        pairs = zip(rng.permutation(only_1).tolist(), rng.permutation(only_0).tolist(), strict=False)
+        cores = [[i] for i in mixed.tolist()] + [list(pair) for pair in pairs]
+        fold_of = np.full(len(groups), -1)
+        held = np.zeros((n_folds, 2))
+        for k, core in enumerate(rng.permutation(len(cores))[:n_folds].tolist()):
+            fold_of[cores[core]] = k
+            held[k] = share[cores[core]].sum(0)
+        left = rng.permutation(np.flatnonzero(fold_of < 0))
+        for i in left[np.argsort(-share[left].sum(1), kind="stable")].tolist():
+            # the sum of squares grows least where the embryo's own classes are rarest
+            fold_of[i] = int((held @ share[i]).argmin())
+            held[fold_of[i]] += share[i]
+        off = float(((held - 1 / n_folds) ** 2).sum())
+        if off < best_off:
+            best, best_off = fold_of, off
+    folds = np.full(len(table), -1)
+    folds[rows] = best[of_row]
+    return folds
+
+
 def subset(train_idx: np.ndarray, table: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     """A random part of the training images: round(fraction * n) of each class, at least one.
 
