@@ -22,6 +22,7 @@ __all__ = [
     "current_values", "find_data", "parameters", "read_values", "run",
 ]  # fmt: skip
 
+USERS_ERRORS = (DataError.__name__, ParameterError.__name__)  # as a kernel names them
 PART, DONE, FAILED, LOG = ".notebook.part.ipynb", "notebook.ipynb", "notebook.failed.ipynb", ".kernel.log"
 
 
@@ -248,6 +249,10 @@ def _execute(one: Chapter, given: dict[str, Any], folder: Path, manager: type, p
         )
     except PapermillExecutionError as error:
         os.replace(part, folder / FAILED)
+        if error.ename in USERS_ERRORS:  # the person's files or parameters: a message, the cells are not to blame
+            raise ChapterError(
+                f"{error.evalue}\nchapter {one.name} stopped there; the full traceback is in {folder / FAILED}"
+            ) from error
         raise ChapterError(f"chapter {one.name} failed, see {folder / FAILED}\n{error}") from error
     except DeadKernelError as error:
         os.replace(part, folder / FAILED)

@@ -4,14 +4,18 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from . import __version__
 from .files import DataError
+
+if TYPE_CHECKING:
+    from .chapters import Chapter
 
 app = typer.Typer(
     name="cellweak",
@@ -66,7 +70,12 @@ def list_chapters() -> None:
                 typer.echo(f"    {parameter}")
 
 
-class _RunCommand(TyperCommand):
+_PARAMETER = typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Any number of these.")
+_FILE_HELP = "Parameters: a path, or a name the book has, as `paper` or `real`."
+_FILE = typer.Option("-f", "--file", metavar="FILE.yml", help=_FILE_HELP)
+
+
+class _ParameterCommand(TyperCommand):
     """Takes ``-p NAME VALUE`` as papermill does; typer itself has no repeated option of two values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer carries its own click
@@ -81,16 +90,28 @@ class _RunCommand(TyperCommand):
         return super().parse_args(ctx, folded)
 
 
-@app.command(cls=_RunCommand)
+def _values(one: "Chapter", files: list[str] | None, pairs: list[str] | None) -> dict[str, object]:
+    """The parameters given by -f and -p, later ones winning; names and types are not checked yet."""
+    from . import chapters
+    from .parameter_cells import ParameterError, from_text
+
+    kinds = {known.name: known.type for known in chapters.parameters(one)}
+    values: dict[str, object] = {}
+    for name in files or []:
+        values |= chapters.read_values(name, one.name)
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {name}: expected a name and a value, `-p NAME VALUE`")
+        values[name] = from_text(kinds.get(name, "str"), text)
+    return values
+
+
+@app.command(cls=_ParameterCommand)
 def run(
     chapter: Annotated[str, typer.Argument(help="The chapter's name, see `cellweak chapters`.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Any number of these.")
-    ] = None,
-    file: Annotated[
-        list[str] | None,
-        typer.Option("-f", "--file", metavar="FILE.yml", help="Parameters: a path, or a name the book has, as `paper` or `real`."),
-    ] = None,
+    parameter: Annotated[list[str] | None, _PARAMETER] = None,
+    file: Annotated[list[str] | None, _FILE] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help=_DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help=_OUT_HELP)] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="Of a Dask cluster.")] = None,
@@ -100,31 +121,28 @@ def run(
     Later wins: the chapter's defaults, files in their order, -p, then --data and --out.
     """
     from . import chapters
-    from .parameter_cells import ParameterError, from_text
 
     with _plain_errors():
         one = chapters.chapter(chapter)
-        kinds = {known.name: known.type for known in chapters.parameters(one)}
-        values: dict[str, object] = {}
-        for name in file or []:
-            values |= chapters.read_values(name, one.name)
-        for pair in parameter or []:
-            name, equals, text = pair.partition("=")
-            if not equals:
-                raise ParameterError(f"-p {name}: expected a name and a value, `-p NAME VALUE`")
-            values[name] = from_text(kinds.get(name, "str"), text)
-        if out is None and "output_dir" in kinds and "output_dir" not in values:
+        values = _values(one, file, parameter)
+        known = [declared.name for declared in chapters.parameters(one)]
+        if out is None and "output_dir" in known and "output_dir" not in values:
             out = Path("runs") / one.name  # the chapter's own default is where make looks for what it publishes
         notebook = chapters.run(one, values, data_dir=data, output_dir=out, scheduler=scheduler)
         typer.echo(f"{notebook}")
 
 
-@app.command()
+@app.command(cls=_ParameterCommand)
 def check(
     chapter: Annotated[str, typer.Argument(help="The chapter's name.")],
     data: Annotated[str, typer.Option(metavar="DIR", help=_DATA_HELP)],
+    parameter: Annotated[list[str] | None, _PARAMETER] = None,
+    file: Annotated[list[str] | None, _FILE] = None,
 ) -> None:
-    """Check a data folder for a chapter and summarise what is in it; computes nothing else."""
+    """Check a data folder for a chapter and summarise what is in it; computes nothing else.
+
+    -p and -f are those of `run`; the ones that say how the data are read count here, the others are only checked.
+    """
     from . import chapters
 
     with _plain_errors():
@@ -132,7 +150,10 @@ def check(
         module = f"{__package__}.{one.name}.data"
         if find_spec(f"{__package__}.{one.name}") is None or find_spec(module) is None:
             raise DataError(f"chapter {one.name} reads no data of yours")
-        for line in importlib.import_module(module).check(chapters.find_data(data)):
+        given = chapters.checked(one, _values(one, file, parameter))
+        checker = importlib.import_module(module).check
+        read_by = {name: given[name] for name in signature(checker).parameters if name in given and name != "data_dir"}
+        for line in checker(chapters.find_data(data), **read_by):
             typer.echo(line)
 
 

@@ -176,6 +176,23 @@ def test_a_failing_cell_is_shown_and_status_1(tiny_book: Path) -> None:
     assert nbformat.read("out/notebook.failed.ipynb", as_version=4).cells
 
 
+def test_a_message_for_people_is_not_buried_in_a_traceback(tiny_book: Path) -> None:
+    (tiny_book / "tiny.md").write_text(
+        (tiny_book / "tiny.md").read_text().replace(
+            'raise ValueError("the cell\'s own error")', 'raise files.DataError("a.png: broken\\nb.png: broken too")'
+        )
+    )
+    text = call("run", "tiny", "-p", "fail", "true", "--out", "out", status=1)
+    at = text.index("cellweak: ")
+    assert text[at:].splitlines() == [
+        "cellweak: a.png: broken",
+        "b.png: broken too",
+        f"chapter tiny stopped there; the full traceback is in {Path('out/notebook.failed.ipynb')}",
+    ]
+    assert "Traceback" not in text
+    assert "Traceback" in Path("out/notebook.failed.ipynb").read_text()
+
+
 def test_fetch_lists_sizes_and_conditions() -> None:
     text = call("fetch")
     for word in ("rosettes", "bbbc021", "gowt1", "about 100 MB", "NO LICENCE FILE", "53 MB"):
