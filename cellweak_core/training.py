@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from .files import CellweakWarning, atomic_path
 
@@ -75,6 +76,39 @@ def shared_tensor(array: ArrayLike) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
         return torch.as_tensor(np.asarray(array))
+
+
+SCHEDULES = ("constant", "cosine", "steps")
+
+
+def learning_rate(i: int, steps: int, schedule: str, drop_every: int = 10_000) -> float:
+    """Factor of the learning rate at step `i` of `steps`.
+
+    Args:
+        i: Counted from 0.
+        steps: Steps in all.
+        schedule: "constant", "cosine" (a warm-up over 5 % of the steps and half a cosine down) or "steps" (a tenth
+            after every `drop_every` steps).
+        drop_every: See "steps".
+
+    Raises:
+        ValueError: An unknown schedule.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    if schedule == "cosine":
+        return min(1.0, (i + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * i / steps))
+    return 0.1 ** (i // drop_every) if schedule == "steps" else 1.0
+
+
+@torch.no_grad()
+def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights and statistics towards the network's, in place."""
+    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
 
 
 def _state(item: Stateful | torch.Generator) -> Any:  # noqa: ANN401

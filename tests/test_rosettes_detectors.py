@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from cellweak_core.parallel import load_result, save_result
 from cellweak_core.rosettes.detectors import (
-    average_into,
     build_detector,
     image_probability,
-    learning_rate,
     restored,
     train_detector,
     window_logits,
@@ -130,39 +128,13 @@ def test_eight_turns_make_the_map_follow_the_image() -> None:
     torch.testing.assert_close(mirrored, plain.flip(2), atol=1e-4, rtol=1e-4)
 
 
-def test_learning_rate_rises_falls_and_stays() -> None:
-    factors = [learning_rate(i, 100, "cosine") for i in range(100)]
-    assert factors[0] == pytest.approx(0.2)
-    assert max(factors) == pytest.approx(1, abs=0.01)
-    assert np.argmax(factors) == 4
-    assert factors[50] == pytest.approx(0.5)
-    assert 0 < factors[99] < 0.001
-    assert {learning_rate(i, 100, "constant") for i in range(100)} == {1.0}
-    assert learning_rate(0, 1, "cosine") == 1.0
-    with pytest.raises(ValueError, match="expected one of constant, cosine, got 'linear'"):
-        learning_rate(0, 10, "linear")
-
-
-def test_moving_average_of_weights_and_counts() -> None:
-    a, b = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
-    with torch.no_grad():
-        a.weight.fill_(1)
-        b.weight.fill_(3)
-    b.num_batches_tracked.fill_(7)
-    average_into(a, b, 0.75)
-    assert a.weight.tolist() == [1.5, 1.5]
-    assert int(a.num_batches_tracked) == 7
-    average_into(a, b, 0.0)
-    equal(a.state_dict(), b.state_dict())
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"network": "resnet"}, "expected one of window, image, context, got 'resnet'"),
         ({"network": "context", "start": "wgan"}, "no discriminator's twin"),
         ({"augmentation": "heavy"}, "expected one of none, authors, strong, got 'heavy'"),
-        ({"schedule": "step"}, "expected one of constant, cosine, got 'step'"),
+        ({"schedule": "step"}, "expected one of constant, cosine, steps, got 'step'"),
         ({"pooling": "median"}, "expected one of log_sum_exp, noisy_or, maximum, mean, got 'median'"),
         ({"device": "gpu"}, "expected one of auto, cpu, cuda, mps, got 'gpu'"),
     ],

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cellweak_core.files import CellweakWarning, FullDiskError
-from cellweak_core.training import make_fabric, random_source, run_steps, shared_tensor
+from cellweak_core.training import (
+    average_into,
+    learning_rate,
+    make_fabric,
+    random_source,
+    run_steps,
+    shared_tensor,
+)
 
 
 class Killed(Exception):
@@ -184,3 +191,32 @@ def test_shared_arrays_are_neither_copied_nor_warned_of() -> None:
     assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert tensor.data_ptr() == array.ctypes.data
     assert shared_tensor(torch.ones(2)).tolist() == [1, 1]
+
+
+def test_learning_rate_rises_falls_and_stays() -> None:
+    factors = [learning_rate(i, 100, "cosine") for i in range(100)]
+    assert factors[0] == pytest.approx(0.2)
+    assert max(factors) == pytest.approx(1, abs=0.01)
+    assert np.argmax(factors) == 4
+    assert factors[50] == pytest.approx(0.5)
+    assert 0 < factors[99] < 0.001
+    assert {learning_rate(i, 100, "constant") for i in range(100)} == {1.0}
+    assert learning_rate(0, 1, "cosine") == 1.0
+    assert [learning_rate(i, 30, "steps", 10) for i in (0, 9, 10, 25)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert learning_rate(9_999, 20_000, "steps") == 1.0
+    assert learning_rate(10_000, 20_000, "steps") == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="expected one of constant, cosine, steps, got 'linear'"):
+        learning_rate(0, 10, "linear")
+
+
+def test_moving_average_of_weights_and_counts() -> None:
+    a, b = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    with torch.no_grad():
+        a.weight.fill_(1)
+        b.weight.fill_(3)
+    b.num_batches_tracked.fill_(7)
+    average_into(a, b, 0.75)
+    assert a.weight.tolist() == [1.5, 1.5]
+    assert int(a.num_batches_tracked) == 7
+    average_into(a, b, 0.0)
+    assert same(list(a.state_dict().values()), list(b.state_dict().values()))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..images import augment, scale_to_unit, standardise
-from ..training import make_fabric, random_source, run_steps, shared_tensor
+from ..training import average_into, learning_rate, make_fabric, random_source, run_steps, shared_tensor
 from .augmentation import strong
 from .classifiers import classifier, started
 from .context import ContextNet
@@ -32,7 +32,6 @@ from .wgan import part
 
 NETWORKS = ("window", "image", "context")
 AUGMENTATIONS = ("none", "authors", "strong")
-SCHEDULES = ("constant", "cosine")
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"standardise": standardise, "unit": scale_to_unit}
 
 
@@ -128,15 +127,6 @@ def image_probability(maps: Tensor, run: Mapping[str, Any]) -> Tensor:
     return pool(maps, run["pooling"], run["sharpness"]).sigmoid()
 
 
-def learning_rate(i: int, steps: int, schedule: str) -> float:
-    """Factor of the learning rate: "constant", or "cosine": a warm-up over 5 % of the steps and half a cosine down."""
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
-    if schedule == "constant":
-        return 1.0
-    return min(1.0, (i + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * i / steps))
-
-
 def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     """Train one weak detector on some folds' image labels, score the others; a task for `parallel.map_runs`.
 
@@ -214,16 +204,6 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
     if run["keep_weights"]:
         result |= {f"model.{name}": value for name, value in averaged.state_dict().items()} | {"maps": maps}
     return result
-
-
-@torch.no_grad()
-def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the averaged weights and statistics towards the network's, in place."""
-    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 class Epochs(nn.Module):
