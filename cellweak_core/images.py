@@ -80,7 +80,7 @@ def decode_grey(
     """As `read_grey`, from bytes already read (`path` only names the file in errors)."""
     if colour not in ("error", "mean"):
         raise ValueError(f'colour: expected "error" or "mean", given {colour!r}.')
-    image = _one_channel(_decode(content, Path(path)), path, colour)
+    image = one_channel(decode_pixels(content, path), path, colour)
     if size is not None and image.shape != tuple(size):
         raise DataError(f"{path}: {_size(image.shape)} pixels, expected {_size(size)}; crop the images to one size.")
     if intensity_window is not None:
@@ -95,11 +95,22 @@ def decode_grey(
     return image
 
 
-def _decode(content: bytes, path: Path) -> np.ndarray:
-    """The pixels as stored, (H, W) or (H, W, C)."""
+def decode_pixels(content: bytes, path: str | Path) -> np.ndarray:
+    """The pixels of a JPEG, PNG, TIFF or BMP file as they are stored, of any type.
+
+    Args:
+        content: the file's bytes.
+        path: names the file in errors; its suffix tells TIFF from the others.
+
+    Returns:
+        (H, W), (H, W, C), or whatever axes a TIFF has.
+
+    Raises:
+        DataError: not an image, broken or truncated, or a compression that cannot be read here.
+    """
     from PIL import UnidentifiedImageError
 
-    compression = ""
+    path, compression = Path(path), ""
     try:
         if path.suffix.lower() not in (".tif", ".tiff"):
             return _by_pillow(content)
@@ -142,7 +153,20 @@ def _by_pillow(content: bytes) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _one_channel(image: np.ndarray, path: str | Path, colour: Colour) -> np.ndarray:
+def one_channel(image: np.ndarray, path: str | Path, colour: Colour = "error") -> np.ndarray:
+    """Makes an image grey.
+
+    Args:
+        image: (H, W), or (H, W, C) with C = 2 (grey, transparency), 3 or 4 (the last one transparency).
+        path: names the file in errors.
+        colour: what to do where the channels differ: "error", or "mean" of them.
+
+    Returns:
+        (H, W), the image's type; int32 without negative values becomes uint16.
+
+    Raises:
+        DataError: the channels differ, or the shape is another.
+    """
     if image.ndim == 2:
         return np.asarray(image.astype(np.uint16) if image.dtype == np.int32 and image.min() >= 0 else image)
     if image.ndim != 3 or image.shape[2] not in (2, 3, 4):
