@@ -36,7 +36,10 @@ class FrameSource:
         shape: (Y, X), pixels.
         dtype: of the pixels as stored.
         numbers: the frames' numbers in the file names, (T,), in order; 0..T-1 where the files have none.
+        paths: the files; empty where the frames lie in memory.
     """
+
+    paths: Sequence[Path] = ()
 
     def __init__(
         self,
@@ -104,10 +107,15 @@ class FrameSource:
 
     def _highest(self, t: int) -> float:
         frame = self.raw(t)
-        self._refuse_nan(frame, t)
+        self.refuse_nan(frame, t)
         return float(frame.max())
 
-    def _refuse_nan(self, frame: np.ndarray, t: int) -> None:
+    def refuse_nan(self, frame: np.ndarray, t: int) -> None:
+        """Refuses frame t when a pixel is not a number.
+
+        Raises:
+            DataError: naming the first such pixel.
+        """
         if frame.dtype.kind == "f" and not np.isfinite(frame).all():
             bad = np.argwhere(~np.isfinite(frame))
             y, x = bad[0].tolist()
@@ -134,7 +142,7 @@ class FrameSource:
             raise IndexError(f"{self.name}: frame index {t}, expected 0..{n - 1}")
         t %= n
         scale, raw = np.float32(self.scale), self.raw(t)
-        self._refuse_nan(raw, t)
+        self.refuse_nan(raw, t)
         frame = raw.astype(np.float32)
         frame /= scale
         low, high = float(frame.min()), float(frame.max())
