@@ -28,16 +28,16 @@ class Motion:
         speed_px: root mean square speed, pixels per 5 minutes.
         persistence: steps of 5 minutes after which the velocity's correlation has fallen to 1/e.
         spread: standard deviation of the logarithm of a cell's speed.
-        wobble_px: scale of the independent steps (Student's t with 3 degrees of freedom), pixels.
-        contact_px: cells nearer to each other than this push each other apart.
+        wobble_px: scale of the independent steps (Student's t with 2 degrees of freedom), pixels.
+        contact_px: cells nearer to each other than this push each other apart, the harder the nearer.
         division_rate: divisions per cell and 5 minutes.
     """
 
-    speed_px: float = 1.45
-    persistence: float = 25.0
-    spread: float = 0.45
-    wobble_px: float = 0.35
-    contact_px: float = 17.0
+    speed_px: float = 1.42
+    persistence: float = 30.0
+    spread: float = 0.33
+    wobble_px: float = 0.2
+    contact_px: float = 30.0
     division_rate: float = 0.0029
 
 
@@ -50,6 +50,7 @@ class Walks:
         xy: float (n, 2), pixels of the image; outside it, too.
         angle: float (n,), direction of the long axis, radians.
         roundness: float (n,), 0 a spread cell to 1 a sphere in mitosis.
+        youth: float (n,), 1 at birth, fading to 0 within hours.
         time: steps of 5 minutes since frame 0.
         parent: int (all cells,), the mother's number or -1.
     """
@@ -58,6 +59,7 @@ class Walks:
     xy: list[np.ndarray]
     angle: list[np.ndarray]
     roundness: list[np.ndarray]
+    youth: list[np.ndarray]
     time: list[int]
     parent: np.ndarray
 
@@ -90,7 +92,7 @@ def walk(
     parents = [-1] * n
     keep = np.exp(-1 / motion.persistence)
     slow = np.exp(-1 / 150)  # speeds forget over half a day
-    walks = Walks([], [], [], [], [], np.zeros(0, np.int64))
+    walks = Walks([], [], [], [], [], [], np.zeros(0, np.int64))
     for step in range((n_frames - 1) * every + 1):
         if step:
             clock, age = clock - 1, age + 1
@@ -117,10 +119,10 @@ def walk(
             # one unit of speed for all here; each cell's own factor applies to the step, so that it may change
             velocity = keep * velocity + np.sqrt(1 - keep**2) * kick
             pace = np.exp(speed - motion.spread**2)  # mean square 1
-            pace *= np.where(clock <= ROUND_STEPS, 0.3, 1.0) * np.clip((age + 1) / 3, 0, 1)
-            wobble = motion.wobble_px * rng.standard_t(3, (n, 2))
+            pace *= np.where(clock <= ROUND_STEPS, 0.3, 1.0) * np.clip((age + 1) / 6, 0, 1)
+            wobble = np.clip(motion.wobble_px * rng.standard_t(2, (n, 2)), -15, 15)
             xy = xy + velocity * pace[:, None] + wobble
-            xy = xy + _push(xy, motion.contact_px)
+            xy = xy + _push(xy, 1 - np.exp(-age / 12), motion.contact_px)  # sisters cling at first
             velocity = np.where((xy < -MARGIN_PX) | (xy > size + MARGIN_PX), -velocity, velocity)
             xy = np.clip(xy, -MARGIN_PX, size + MARGIN_PX)
             heading = np.arctan2(velocity[:, 1], velocity[:, 0])
@@ -129,11 +131,12 @@ def walk(
             angle = angle + 0.08 * eager * turn + rng.normal(0, 0.03, n)
         if step % every == 0:
             before = np.clip((ROUND_STEPS - clock) / 2, 0, 1)
-            after = np.clip(1 - (age - 1) / 5, 0, 0.9)
+            after = 0.95 * np.exp(-age / 6)
             walks.cell.append(cell)
             walks.xy.append(xy)
             walks.angle.append(angle)
             walks.roundness.append(np.maximum(before, after))
+            walks.youth.append(np.exp(-age / 12))
             walks.time.append(step)
     return replace(walks, parent=np.array(parents, np.int64))
 
@@ -203,10 +206,10 @@ def place(shape: tuple[int, int], n_cells: int, apart_px: float, rng: np.random.
         at = rng.uniform(0, [width - 1, height - 1]) if n < n_cells else rng.uniform(low, high)
         if n >= n_cells and 0 <= at[0] <= width - 1 and 0 <= at[1] <= height - 1:
             continue
-        crowd = np.exp(0.45 * np.sin(waves @ at + phases).sum())
-        if rng.uniform() * 5 > crowd:
+        crowd = np.exp(0.3 * np.sin(waves @ at + phases).sum())
+        if rng.uniform() * 3 > crowd:
             continue
-        if n and np.square(found[:n] - at).sum(1).min() < apart**2:
+        if n and np.square(found[:n] - at).sum(1).min() < (apart * rng.uniform(0.5, 1.2)) ** 2:
             apart *= 0.998  # gives way where the cells do not fit
             continue
         found[n] = at
@@ -220,8 +223,8 @@ def _clocks(n: int, rate: float, least: int, rng: np.random.Generator) -> np.nda
     return least + np.ceil(rng.exponential(1 / rate, n)).astype(np.int64)
 
 
-def _push(xy: np.ndarray, contact_px: float) -> np.ndarray:
-    """The step by which cells in contact give way to each other."""
+def _push(xy: np.ndarray, strength: np.ndarray, contact_px: float) -> np.ndarray:
+    """The step by which cells in contact give way to each other, up to 1 px times both cells' strength (n,)."""
     from scipy.spatial import cKDTree
 
     pairs = cKDTree(xy).query_pairs(contact_px, output_type="ndarray") if len(xy) > 1 else np.zeros((0, 2), int)
@@ -229,7 +232,8 @@ def _push(xy: np.ndarray, contact_px: float) -> np.ndarray:
     if len(pairs):
         between = xy[pairs[:, 0]] - xy[pairs[:, 1]]
         gap = np.maximum(np.hypot(*between.T), 1e-6)[:, None]
-        force = 0.15 * (contact_px - gap) * between / gap
+        both = strength[pairs].prod(1)[:, None]
+        force = both * (1 - gap / contact_px) * between / gap
         np.add.at(shift, pairs[:, 0], force)
         np.add.at(shift, pairs[:, 1], -force)
     return shift

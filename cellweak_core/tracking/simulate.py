@@ -10,7 +10,6 @@ The four culture conditions of Nishimura 2020, Fig. 5 differ in density, shape, 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -18,18 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellweak_core.tracking.motion import MARGIN_PX, STEP_MIN, Motion, Walks, annotate, walk
-from cellweak_core.tracking.phase import (
-    Camera,
-    Look,
-    debris,
-    develop,
-    develop_nuclei,
-    draw_cells,
-    floaters,
-    illumination,
-    individuals,
-    texture,
-)
+from cellweak_core.tracking.phase import Camera, blob, debris, develop, develop_nuclei, illumination
+from cellweak_core.tracking.shapes import GLOW, NUCLEI, PHASE, Look, draw_cells, individuals, texture
 
 if TYPE_CHECKING:
     from cellweak_core.tracking.data import TrackingData
@@ -56,18 +45,18 @@ CULTURES = {
     "Control": Culture(
         1.1e-4,
         Motion(speed_px=1.3, division_rate=0.0020),
-        Look(length_px=14.0, width_px=5.5, reach_px=34.0, processes=0.5, body=0.28),
+        Look(shares=(0.75, 0.1, 0.15), size=1.1, elongation=1.35, contrast=0.85, glow=0.8),
     ),
     "FGF2": Culture(
         2.6e-4,
-        Motion(speed_px=1.9, persistence=20.0, division_rate=0.0042, contact_px=15.0),
-        Look(length_px=9.5, width_px=5.0, reach_px=20.0, processes=0.6, body=0.26, lamella=0.03),
+        Motion(speed_px=1.9, persistence=20.0, division_rate=0.0042, contact_px=24.0),
+        Look(shares=(0.6, 0.35, 0.05), size=0.82, elongation=1.1, contrast=0.8, glow=0.8),
     ),
     "BMP2": Culture(),
     "FGF2+BMP2": Culture(
         2.1e-4,
-        Motion(speed_px=1.65, division_rate=0.0036, contact_px=16.0),
-        Look(length_px=10.0, width_px=6.0, reach_px=22.0, body=0.30, lamella=0.04),
+        Motion(speed_px=1.65, division_rate=0.0036, contact_px=27.0),
+        Look(shares=(0.5, 0.35, 0.15), size=0.9, contrast=0.9, glow=0.9),
     ),
 }
 
@@ -125,13 +114,11 @@ def simulate(
     points, _ = annotate(walks, shape)
     images, lights = _film(walks, shape, culture.look, camera or Camera(), seed)
     name = f"simulated {condition}"
-    digest = hashlib.sha256(images.tobytes() + points.to_csv(index=False).encode()).hexdigest()
     return TrackingData(
         source=ArraySource(images, name),
         points=points,
         linked=True,
         name=name,
-        digest=digest,
         nuclei=ArraySource(lights, f"{name}, nuclei"),
     )
 
@@ -151,14 +138,18 @@ def _film(walks: Walks, shape: tuple[int, int], look: Look, camera: Camera, seed
     lights = np.zeros_like(images)
     for frame, time in enumerate(walks.time):
         noise = np.random.default_rng([seed, 3, frame])
-        phase, light = still.copy(), np.zeros(shape, np.float32)
+        canvas = np.zeros((3, *shape), np.float32)
+        canvas[PHASE] = still
         draw_cells(
-            phase, light, walks.cell[frame], walks.xy[frame], walks.angle[frame], walks.roundness[frame], time,
-            cells, grain,
+            canvas, walks.cell[frame], walks.xy[frame], walks.angle[frame], walks.roundness[frame],
+            walks.youth[frame], time, cells, grain,
         )  # fmt: skip
         at = at + rng.normal(0, 0.7, at.shape)
         turn = turn + rng.normal(0, 0.15, drifting)
-        floaters(phase, np.column_stack([at, turn]), radius)
-        images[frame] = develop(phase, background, camera, noise)
-        lights[frame] = develop_nuclei(light, noise)
+        half = radius[:, None] * np.column_stack([np.cos(turn), np.sin(turn)])
+        for ball, size_px in zip(np.concatenate([at - half, at + half]), np.tile(radius, 2), strict=True):
+            blob(canvas[PHASE], ball, 0.6 * size_px, 0.5)
+            blob(canvas[GLOW], ball, 1.2 * size_px, 1.0)
+        images[frame] = develop(canvas[PHASE], canvas[GLOW], background, camera, noise)
+        lights[frame] = develop_nuclei(canvas[NUCLEI], noise)
     return images, lights
