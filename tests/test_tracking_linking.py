@@ -321,7 +321,18 @@ def test_a_detection_without_a_link_onward_is_not_matched() -> None:
 
 def test_low_confidence_detections_are_left_out() -> None:
     pairs = [pair(0, 1, [(0, 0), (30, 0)], [(60, 0), (0, 0), (30, 0)], (0, 1, 0.9), drop=[0])]
-    assert listed(chain(pairs), "frame", "id", "x") == [(0, 1, 0.0), (0, 2, 30.0), (1, 1, 0.0), (1, 3, 30.0)]
+    assert listed(chain(pairs), "frame", "id", "x") == [(0, 1, 0.0), (1, 1, 0.0), (1, 2, 30.0)]
+
+
+def test_an_association_is_chained_by_its_confident_links() -> None:
+    association = pytest.importorskip("cellweak_core.tracking.association")
+    found = np.array([[0, 0], [1, 1], [2, 2]])  # in the later frame, in the earlier one
+    points = np.array([[0.0, 0], [40, 0], [80, 0]])
+    later = np.vstack([points, [[120.0, 0]]])
+    one = PairLinks.confident((0, 5), points, later, association.associate(found, np.array([0.9, 0.4, 0.6]), 3, 4))
+    tracks = chain([one])
+    assert listed(tracks, "frame", "id", "x") == [(0, 1, 0.0), (0, 2, 80.0), (5, 1, 0.0), (5, 2, 80.0), (5, 3, 120.0)]
+    np.testing.assert_allclose(tracks["score"][2:], [0.9, 0.6, np.nan])
 
 
 def test_chains_of_nothing() -> None:

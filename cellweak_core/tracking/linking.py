@@ -14,6 +14,8 @@ from .tracks import Floats, Ints, checked_detections, links_table, tracks_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .association import Links
+
 
 @dataclass(frozen=True)
 class PairLinks:
@@ -38,6 +40,13 @@ class PairLinks:
     to_index: Ints
     score: Floats
     dropped_to: Ints | tuple[()] = ()
+
+    @classmethod
+    def confident(cls, frames: tuple[int, int], points_from: Floats, points_to: Floats, links: Links) -> PairLinks:
+        """The confident links (state 1) of an association; cells of a doubtful link (state 2) join no track."""
+        sure = links.state == 1
+        ends = links.from_index[sure], links.to_index[sure], links.score[sure]
+        return cls(*frames, points_from, points_to, *ends, np.flatnonzero(links.state_t1 == 2))
 
 
 def assign(
@@ -134,8 +143,8 @@ def chain(
             the tracks, so that its link is kept; the authors' script keeps the later end only.
 
     Returns:
-        The tracks (see `tracks_table`); positions are those of the pair in which a frame is the later one, or, where
-        there is none (the first frame), the earlier one.
+        The tracks (see `tracks_table`); positions are those of the pair in which a frame is the later one. Of a frame
+        that is none's (the first), only the detections that a link leaves are kept, as by the authors' script.
 
     Raises:
         ValueError: Pairs that go back in time or share a later frame, or a detection with two links.
@@ -151,8 +160,8 @@ def chain(
             raise ValueError(f"{name}: expected each row of points_from at most once in from_index")
         wanted = np.asarray(pair.points_from, float).reshape(-1, 2)
         if pair.frame_from not in detections:
-            detections[pair.frame_from] = wanted
-            reached, link = leaving, np.arange(len(leaving))
+            detections[pair.frame_from] = wanted[leaving]
+            reached = link = np.arange(len(leaving))
         else:
             there, wanted = detections[pair.frame_from], wanted[leaving]
             reached, link, _ = assign(there, wanted, max_distance_px)

@@ -32,7 +32,7 @@ def laptrack_tracks(
         detections: For each frame `(n, 2)` x, y in px.
         max_distance_px: Longest link between neighbouring frames (laptrack's default).
         frames: Frame numbers, increasing; None for 0, 1, ... Neighbours in this list are one step apart.
-        splitting_px: Farthest that a daughter begins from its mother; None for `max_distance_px`, 0 allows no divisions.
+        splitting_px: Farthest that a daughter begins from its mother; None for `max_distance_px`, 0 allows none.
         gap_closing_px: Longest link over a gap; None for `max_distance_px`, 0 closes none.
         gap_frames: Steps that a link over a gap may span; 1 closes none over a missing detection.
 
