@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -134,7 +135,7 @@ def decode_pixels(content: bytes, path: str | Path) -> np.ndarray:
                 "save it uncompressed (or with Deflate), or `pip install imagecodecs`."
             ) from None
         raise DataError(f"{path}: not an image that can be read; replace or remove the file.") from None
-    except (OSError, SyntaxError, ValueError, IndexError, KeyError, RuntimeError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, IndexError, KeyError, RuntimeError, struct.error, zlib.error) as error:
         # PIL says SyntaxError for a broken PNG, OSError for a truncated JPEG; tifffile ValueError or struct.error,
         # imagecodecs, where it is installed, RuntimeError
         raise DataError(f"{path}: broken or truncated image ({error}); copy the file again or remove it.") from None

@@ -55,20 +55,20 @@ def resolve(where: str, shape: Sequence[int], axes: str, stated: str) -> tuple[s
     Raises:
         DataError: no axis of time, a depth beside time, another number of axes, or an order that the file contradicts.
     """
-    stated = stated.upper().replace("S", "C")
+    says, stated = stated.upper(), stated.upper().replace("S", "C")
     sizes = "x".join(map(str, shape))
     long = [letter for letter, n in zip(stated, shape, strict=True) if n > 1 or letter in FRAME]
     if all(letter in "TZCYX" for letter in long) and {"Y", "X"} <= set(long):
         if "Z" in long and "T" in long:
-            raise DataError(f"{where}: axes {stated} of {sizes} have depth and time; project the depth (Z) first.")
+            raise DataError(f"{where}: axes {says} of {sizes} have depth and time; project the depth (Z) first.")
         # time-lapses are often saved as if they were depth, since older programs know no other stack
         stated = stated.replace("T", "?").replace("Z", "T") if "Z" in long else stated
         order = [letter.replace("Z", "T") for letter in long if letter != "C"]
         if "T" not in order:
-            raise DataError(f"{where}: axes {stated} of {sizes}: one frame only, tracking needs two or more.")
+            raise DataError(f"{where}: axes {says} of {sizes}: one frame only, tracking needs two or more.")
         if order != [letter for letter in axes if letter != "C"]:
             raise DataError(
-                f"{where}: the file says that its axes are {stated} ({sizes}), and axes is {axes}; "
+                f"{where}: the file says that its axes are {says} ({sizes}), and axes is {axes}; "
                 f"give -p axes {''.join(order)}"
             )
         return stated, True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,24 @@ def plane_of(frame: np.ndarray, letters: str, where: str, colour: Colour) -> np.
     return to_plane(frame[keep], "".join(letter for letter in rest if letter in "YXC"), where, colour)
 
 
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile says of a file's structure: it logs that pages are missing and goes on without them."""
+    found: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "offset" in (message := record.getMessage()):
+                found.append(message)
+
+    logger, listener = logging.getLogger("tifffile"), Listener(logging.ERROR)
+    logger.addHandler(listener)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+
+
 class StackSource(FrameSource):
     """One TIFF file with all frames; each access opens it, reads one frame and closes it.
 
@@ -48,12 +68,15 @@ class StackSource(FrameSource):
 
         self.path, self.paths, self.colour = path, [path], colour
         try:
-            with tifffile.TiffFile(path) as tiff:
+            with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
                 self._layout(tiff, axes)
         except DataError:
-            raise
+            if not complaints:
+                raise
         except Exception as error:  # tifffile raises nearly anything over a broken file
             raise DataError(f"{path}: broken or truncated TIFF ({error}); copy the file again.") from error
+        if complaints:
+            raise DataError(f"{path}: broken or truncated TIFF ({complaints[0]}); copy the file again.")
         n = self.full[self.letters.index("T")]
         if not self.known:
             refuse_implausible(str(path), self.full, self.letters, self._block(n))
@@ -73,6 +96,7 @@ class StackSource(FrameSource):
         self.stored = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
         self.offset = series.dataoffset  # None where compressed or scattered
         self.pages = len(series.pages)
+        len(tiff.pages)  # walks the whole chain of pages
         needed = math.prod(self.full) * self.stored.itemsize
         if self.offset is not None and self.offset + needed > self.path.stat().st_size:
             raise DataError(
@@ -90,11 +114,14 @@ class StackSource(FrameSource):
 
     def _frame(self, t: int) -> np.ndarray:
         """The pixels of time t with all axes but T."""
-        if self.offset is not None:
-            return np.array(self._mapped().take(t, self.letters.index("T")))
-        each = self.pages // self.full[0]
-        planes = [self._page(t * each + k) for k in range(each)]
-        return np.stack(planes).reshape(self.full[1:])
+        try:
+            if self.offset is not None:
+                return np.array(self._mapped().take(t, self.letters.index("T")))
+            each = self.pages // self.full[0]
+            planes = [self._page(t * each + k) for k in range(each)]
+            return np.stack(planes).reshape(self.full[1:])
+        except Exception as error:  # as above
+            raise DataError(f"{self.path}, frame {t}: broken or truncated ({error}); copy the file again.") from error
 
     def _page(self, k: int) -> np.ndarray:
         import tifffile
@@ -112,12 +139,7 @@ class StackSource(FrameSource):
             return np.asarray(image)
 
     def _plane(self, t: int) -> np.ndarray:
-        where = f"{self.path}, frame {t}"
-        try:
-            frame = self._frame(t)
-        except Exception as error:  # as above
-            raise DataError(f"{where}: broken or truncated ({error}); copy the file again.") from error
-        return plane_of(frame, self.letters, where, self.colour)
+        return plane_of(self._frame(t), self.letters, f"{self.path}, frame {t}", self.colour)
 
     def _block(self, n: int) -> np.ndarray:
         """A block from the middle, all axes kept."""

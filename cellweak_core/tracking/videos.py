@@ -33,9 +33,9 @@ MARKED_FRAMES = 4  # how long it stays
 
 
 def palette() -> np.ndarray:
-    """uint8 (256, 3): the grey levels, then the hues, each hue in three brightnesses."""
+    """uint8 (256, 3): the grey levels, then the hues, all light enough for dark ground."""
     grey = np.repeat(np.linspace(0, 255, GREYS).round()[:, None], 3, 1)
-    hues = [colorsys.hsv_to_rgb(i / COLOURS, 0.85 - 0.2 * (i % 2), 1.0 - 0.15 * (i % 3)) for i in range(COLOURS)]
+    hues = [colorsys.hls_to_rgb(i / COLOURS, 0.6 + 0.1 * (i % 2), 1.0) for i in range(COLOURS)]
     return np.concatenate([grey, np.array(hues) * 255]).round().astype(np.uint8)
 
 
