@@ -1,7 +1,9 @@
 """Links and tracks: assignment against the dense solver, hand-drawn cells of known tracks, chained pairs, laptrack."""
 
 import itertools
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -184,6 +186,23 @@ def test_a_table_becomes_frames() -> None:
     assert [d.tolist() for d in detections] == [[[2, 5]], [[1, 4], [3, 6]]]
     frames, detections = split_frames(table, [1, 2, 3])
     assert [d.shape for d in detections] == [(0, 2), (2, 2), (0, 2)]
+
+
+@pytest.mark.parametrize(("interval", "gate", "least"), [(1, 20.0, 0.9999), (5, 40.0, 0.997), (9, 60.0, 0.992)])
+def test_real_cells_are_followed_on_their_true_positions(interval: int, gate: float, least: float) -> None:
+    path = Path(os.environ.get("CELLWEAK_DATA", "")) / "tracking" / "c2c12_bmp2_seq9_full_tracks.csv.gz"
+    if not path.is_file():
+        pytest.skip("no real tracks: set CELLWEAK_DATA")
+    truth = pd.read_csv(path)
+    truth = truth[(truth["frame"] > 580) & ((truth["frame"] - 581) % interval == 0)]
+    frames, detections = split_frames(truth)
+    tracks = link_frames(detections, gate, frames)
+    both = truth.merge(tracks, on=["frame", "x", "y"], suffixes=("", "_found")).sort_values(["id", "frame"])
+    assert len(both) == len(truth)
+    goes_on = (both["id"].diff() == 0) & (both["frame"].diff() == interval)
+    kept = (both["id_found"].diff() == 0)[goes_on]
+    assert len(kept) > 4000
+    assert kept.mean() >= least
 
 
 # --- the tracks that links make

@@ -1,67 +1,16 @@
-"""Tracks from motion maps: known cells come back exactly, a literal loop, interruptions, one map in memory, CMF."""
+"""Tracks from motion maps: known cells come back exactly, every step against a literal loop, what is wrong is said."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from tracking_maps import SHAPE, Array, drawn, maps_of, same, truth_of
 
-from cellweak_core.files import CellweakWarning, DataError
-from cellweak_core.tracking.cell_motion import earlier_positions, track_cell_motion
+from cellweak_core.files import DataError
 from cellweak_core.tracking.mpm_tracker import MpmTracker, climb
 from cellweak_core.tracking.mpm_tracking import track_mpm
-
-Array = NDArray[np.float64]
-SHAPE = 160, 200
-
-
-def drawn(pairs: list[tuple[float, ...]], shape: tuple[int, int] = SHAPE, sigma: float = 6, z: float = 5) -> Array:
-    """The map of pairs x0, y0, x1, y1, evaluated at every pixel: the nearest cell's vector to its earlier position."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
-    best, out = np.zeros(shape), np.zeros((3, *shape))
-    for x0, y0, x1, y1 in pairs:
-        height = np.exp(-((columns - x1) ** 2 + (rows - y1) ** 2) / (2 * sigma**2))
-        vector = np.stack([y0 - rows, x0 - columns, np.full(shape, z)])
-        vector *= height / np.linalg.norm(vector, axis=0)
-        out, best = np.where(height > best, vector, out), np.maximum(height, best)
-    return out
-
-
-def truth_of(rows: list[tuple[int, int, float, float, int]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["frame", "id", "x", "y", "parent"])
-
-
-def maps_of(truth: pd.DataFrame, frames: list[int]) -> Callable[[int], Array]:
-    """`predict`: the true map of each pair; a cell without a past in the frame before is drawn where it stands."""
-
-    def predict(k: int) -> Array:
-        before = {r.id: (r.x, r.y) for r in truth[truth["frame"] == frames[k - 1]].itertuples()}
-        now = truth[truth["frame"] == frames[k]]
-        return drawn([(*before.get(r.id, before.get(r.parent, (r.x, r.y))), r.x, r.y) for r in now.itertuples()])
-
-    return predict
-
-
-def same(tracks: pd.DataFrame, truth: pd.DataFrame, off_px: float = 1.5) -> None:
-    """Every true row has its own row of the tracks, and ids and parents map one to one."""
-    assert tracks["frame"].value_counts().to_dict() == truth["frame"].value_counts().to_dict()
-    ids = dict[int, int]()
-    for row in truth.itertuples():
-        there = tracks[tracks["frame"] == row.frame]
-        distance = np.hypot(there["x"] - row.x, there["y"] - row.y)
-        assert distance.min() < off_px
-        found = there.loc[distance.idxmin()]
-        assert ids.setdefault(row.id, int(found["id"])) == found["id"]
-        assert found["parent"] == ids.get(row.parent, -1)
-    assert len(set(ids.values())) == len(ids) == tracks["id"].nunique()
-
 
 # --- known cells
 
@@ -261,7 +210,7 @@ def test_maps_that_cannot_be(change: Callable[[Array], Array], message: str) -> 
         track_mpm(range(3), lambda k: good if k == 1 else change(good))
 
 
-def test_settings_that_cannot_be(tmp_path: Path) -> None:
+def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="linking: expected one of nearest, assignment, got 'greedy'"):
         MpmTracker(linking="greedy")
     with pytest.raises(ValueError, match="every: expected at least 1"):
@@ -284,168 +233,3 @@ def test_maps_may_be_tensors_are_not_changed_and_not_kept() -> None:
     magnitude.zero_()
     assert tracker.magnitude is not None
     assert tracker.magnitude.max() > 0.9
-
-
-# --- interrupted and gone on with
-
-SMALL = 48, 64
-N_FRAMES = 1000
-
-
-def small_map(k: int) -> NDArray[np.float32]:
-    """Three cells that go round, one of which is missing now and then."""
-    cells = []
-    for i, (x, y) in enumerate(((12, 12), (50, 14), (30, 36))):
-        if i or k % 37:
-            at = [(x + 5 * np.cos(t / 9 + i), y + 5 * np.sin(t / 9 + i)) for t in (k - 1, k)]
-            cells.append((*at[0], *at[1]))
-    return drawn(cells, SMALL, sigma=4).astype(np.float32)
-
-
-def counted(stop_at: int = -1) -> tuple[list[int], Callable[[int], NDArray[np.float32]]]:
-    """`small_map`, the frames that were asked for, and a stop."""
-    asked = list[int]()
-
-    def predict(k: int) -> NDArray[np.float32]:
-        asked.append(k)
-        if k == stop_at:
-            raise KeyboardInterrupt
-        return small_map(k)
-
-    return asked, predict
-
-
-@pytest.fixture(scope="module")
-def uninterrupted() -> pd.DataFrame:
-    return track_mpm(range(N_FRAMES), small_map)
-
-
-def test_interrupted_at_700_it_goes_on_there(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
-    checkpoint = tmp_path / "tracks.safetensors"
-    asked, predict = counted(stop_at=700)
-    with pytest.raises(KeyboardInterrupt):
-        track_mpm(range(N_FRAMES), predict, checkpoint, every=300)
-    assert asked == list(range(1, 701))
-    asked, predict = counted()
-    resumed = track_mpm(range(N_FRAMES), predict, checkpoint, every=300)
-    assert asked == [699, *range(700, N_FRAMES)]  # the last map again, to see that it is the same sequence
-    pd.testing.assert_frame_equal(resumed, uninterrupted, check_exact=True)
-    asked, predict = counted()
-    pd.testing.assert_frame_equal(track_mpm(range(N_FRAMES), predict, checkpoint), uninterrupted, check_exact=True)
-    assert asked == [N_FRAMES - 1]
-    assert [p.name for p in tmp_path.iterdir()] == ["tracks.safetensors"]
-
-
-def test_killed_at_700_it_goes_on_there(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
-    checkpoint = tmp_path / "tracks.safetensors"
-    program = f"""
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_tracking_mpm as tests
-def predict(k):
-    if k == 700:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return tests.small_map(k)
-tests.track_mpm(range(tests.N_FRAMES), predict, Path({str(checkpoint)!r}), every=50)
-"""
-    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    asked, predict = counted()
-    resumed = track_mpm(range(N_FRAMES), predict, checkpoint)
-    assert asked == [699, *range(700, N_FRAMES)]
-    pd.testing.assert_frame_equal(resumed, uninterrupted, check_exact=True)
-
-
-def test_a_checkpoint_of_something_else_is_tracked_over(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "tracks.safetensors"
-    frames = range(12)
-    expected = track_mpm(frames, small_map)
-
-    def tracked_anew(frames: range, predict: Callable[[int], Array], **options: object) -> list[int]:
-        track_mpm(range(12), small_map, checkpoint, version="a")
-        asked = list[int]()
-        with pytest.warns(CellweakWarning, match="tracking anew"):
-            tracks = track_mpm(frames, lambda k: asked.append(k) or predict(k), checkpoint, **options)  # type: ignore[arg-type, func-returns-value]
-        checkpoint.unlink()
-        again = track_mpm(frames, predict, **{k: v for k, v in options.items() if k != "version"})  # type: ignore[arg-type]
-        pd.testing.assert_frame_equal(tracks, again)
-        return asked
-
-    assert tracked_anew(frames, small_map, version="b") == list(range(1, 12))  # other weights
-    assert tracked_anew(frames, small_map, version="a", threshold=0.2) == list(range(1, 12))  # other parameters
-    assert tracked_anew(range(0, 24, 2), small_map, version="a") == list(range(1, 12))  # other frames
-    assert tracked_anew(range(9), small_map, version="a") == list(range(1, 9))  # fewer frames
-    # Other images under the same name: only the last map tells.
-    assert tracked_anew(frames, lambda k: small_map(k + 5), version="a") == [11, *range(1, 12)]
-    assert tracked_anew(frames, lambda k: np.pad(small_map(k), ((0, 0), (0, 8), (0, 8))), version="a")[0] == 11
-
-    track_mpm(frames, small_map, checkpoint)
-    for damaged in (checkpoint.read_bytes()[:-100], b"", b"no tensors"):
-        checkpoint.write_bytes(damaged)
-        with pytest.warns(CellweakWarning, match="cannot be gone on from"):
-            pd.testing.assert_frame_equal(track_mpm(frames, small_map, checkpoint), expected)
-
-
-def test_a_sequence_that_has_grown_is_gone_on_with(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
-    checkpoint = tmp_path / "tracks.safetensors"
-    track_mpm(range(20), small_map, checkpoint)
-    asked, predict = counted()
-    longer = track_mpm(range(30), predict, checkpoint)
-    assert asked == [19, *range(20, 30)]
-    pd.testing.assert_frame_equal(longer, uninterrupted[uninterrupted["frame"] < 30])
-
-
-def test_only_the_last_map_is_held() -> None:
-    tracker = MpmTracker()
-    for k in range(1, 40):
-        vectors = small_map(k)
-        tracker.update(k, np.linalg.norm(vectors, axis=0), vectors)
-    held = [v for v in tracker.state_dict().values() if isinstance(v, np.ndarray)]
-    assert sum(v.nbytes for v in held) < 48 * 64 * 4 + 40 * 3 * (2 + 4) * 8 + 1
-    twin = MpmTracker()
-    twin.load_state_dict(tracker.state_dict())
-    pd.testing.assert_frame_equal(twin.tracks(), tracker.tracks())
-
-
-# --- separate maps of position and motion
-
-
-def test_separate_maps_give_the_truth_back() -> None:
-    rows = [(t, 1, 50.0 + 15 * t, 50.0, -1) for t in range(4)] + [(t, 2, 110.0 - 15 * t, 80.0, -1) for t in range(4)]
-    rows += [(t, 3, 160.0, 120.0, -1) for t in range(2)]
-    rows += [(t, i, 160.0 + s * 6 * t, 120.0, 3) for t in (2, 3) for i, s in ((4, -1), (5, 1))]
-    truth = truth_of(rows)
-    frames = [10, 15, 20, 25]
-    truth["frame"] = np.array(frames)[truth["frame"]]
-    predict = maps_of(truth, frames)
-
-    def position(k: int) -> Array:
-        here = truth[truth["frame"] == frames[k]]
-        pairs = [(x, y, x, y) for x, y in here[["x", "y"]].to_numpy()]
-        return np.linalg.norm(drawn(pairs, sigma=9), axis=0)
-
-    tracks = track_cell_motion(frames, position, predict)
-    same(tracks, truth)
-    assert tracks["score"].dropna().between(0.9, 1).all()
-    assert tracks["score"].isna().sum() == 3
-    alone = track_cell_motion(frames, position, predict, max_daughters=1)
-    assert (alone["parent"] == -1).all()
-    assert len(track_cell_motion(frames, lambda k: np.zeros(SHAPE), predict)) == 0
-    assert track_cell_motion(frames[:1], position, predict)["frame"].tolist() == [10, 10, 10]
-
-
-def test_the_motion_map_says_where_a_cell_was() -> None:
-    points = np.array([[50.0, 40.0], [120.4, 90.0]])
-    vectors = drawn([(60, 45, 50, 40), (118, 70, 120.4, 90)])
-    np.testing.assert_allclose(earlier_positions(points, vectors)[0], (60, 45))
-    np.testing.assert_allclose(earlier_positions(points, vectors)[1], (118.4, 70))  # read at the pixel (120, 90)
-    shifted = np.stack([np.full(SHAPE, -3.0), np.full(SHAPE, 2.0)])
-    np.testing.assert_allclose(earlier_positions(points, shifted), points + np.array([2, -3]))
-    for silent in (0.01 * vectors, vectors * np.array([1, 1, -1])[:, None, None]):
-        np.testing.assert_array_equal(earlier_positions(points, silent), points)
-    assert earlier_positions(np.empty((0, 2)), vectors).shape == (0, 2)
-    with pytest.raises(ValueError, match=r"motion_map: expected \(3, H, W\) or \(2, H, W\), got \(160, 200\)"):
-        earlier_positions(points, vectors[0])
-    with pytest.raises(ValueError, match="motion_map: 2 of 2 vectors are not finite"):
-        earlier_positions(points, np.full((3, *SHAPE), np.nan))

@@ -68,6 +68,7 @@ def track_cell_motion(
 
     Each peak is moved to where the motion map says that it was, and assigned to the peaks of the frame before by linear
     assignment. The two papers name no division rule for CMF; here a cell may have two daughters.
+    With a `CmfNet`: `predict_frame_map(net.position, source, k)`, `predict_pair_maps(net.motion, source, k - 1, k)`.
 
     Args:
         frames: Numbers of the frames, increasing, at any step.
