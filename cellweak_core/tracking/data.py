@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cellweak_core.files import DataError, tree_digest
 from cellweak_core.images import list_images
+from cellweak_core.tracking.ctc import read_ctc, sequences
 from cellweak_core.tracking.frames import FrameSource, open_frames
 from cellweak_core.tracking.points import has_links, part_of_points, read_points
 
@@ -99,8 +100,6 @@ def load(
     root = Path(data_dir)
     if not root.is_dir():
         raise DataError(f"data folder {root} is not there; expected a folder with images/ and points.csv")
-    from cellweak_core.tracking.ctc import read_ctc, sequences
-
     tables = [path for name in POINT_FILES for path in (root / name, root / f"{name}.gz") if path.is_file()]
     if len(tables) > 1:
         raise DataError(f"{root}: {tables[0].name} and {tables[1].name}; keep one table of positions")

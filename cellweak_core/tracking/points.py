@@ -101,12 +101,11 @@ def check_points(
     kept[["x", "y"]] = kept[["x", "y"]].astype("float64")
     places.refuse(~np.isfinite(kept[["x", "y"]].to_numpy()).all(1), kept, "position is not a number", "remove the row")
     _number_frames(kept, n_frames, numbers, places)
+    shared = kept.duplicated(["frame", "x", "y"])  # before two of them meet on the rim
     if shape is not None:
         _place_inside(kept, shape, places)
     if "id" not in kept:
-        places.refuse(
-            kept.duplicated(["frame", "x", "y"]), kept, "the same position twice in one frame", "remove one of the rows"
-        )
+        places.refuse(shared, kept, "the same position twice in one frame", "remove one of the rows")
         return kept.sort_values("frame", kind="stable", ignore_index=True)
     kept["id"] = kept["id"].astype("int64")
     places.refuse(kept["id"] < 0, kept, "id below 0", "number the cells from 0 or 1")
@@ -117,7 +116,6 @@ def check_points(
         "one cell has one position in a frame: give the other cell an id of its own",
     )
     kept["parent"] = _parents(kept, places)
-    shared = kept.duplicated(["frame", "x", "y"])
     if shared.any():
         warnings.warn(
             f"{places.of(shared, kept)}: another cell of that frame has the same position; both are kept",

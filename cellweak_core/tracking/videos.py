@@ -127,8 +127,8 @@ def drawn_frames(
         image.putpalette(colours)  # L becomes P, its levels the indices
         start = bounds[max(0, t - tail_frames)]
         now = slice(bounds[t], bounds[t + 1])
-        _draw(image, frames[start : now.stop], cells[start : now.stop], xy[start : now.stop], t, ids)
         _mark(image, [d for d in divisions if d[0] <= t < d[0] + MARKED_FRAMES])
+        _draw(image, frames[start : now.stop], cells[start : now.stop], xy[start : now.stop], t, ids)
         yield image
 
 
