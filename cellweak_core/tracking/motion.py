@@ -18,6 +18,9 @@ import pandas as pd
 STEP_MIN = 5.0  # one step of the walk, minutes: the interval of the C2C12 sequences
 MARGIN_PX = 90  # cells are simulated this far outside the image
 ROUND_STEPS = 5  # a cell rounds up over this many steps before it divides
+_CYCLE_STEPS = 120  # from birth to the next division, at least
+_MOOD_STEPS = 150  # over which a cell's own pace is forgotten
+_GROWN = 1000  # age of the cells of frame 0
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,14 @@ class Motion:
         spread: standard deviation of the logarithm of a cell's speed.
         wobble_px: scale of the independent steps (Student's t with 2 degrees of freedom), pixels.
         contact_px: cells nearer to each other than this push each other apart, the harder the nearer.
-        division_rate: divisions per cell and 5 minutes.
+        division_rate: divisions per grown cell and 5 minutes; daughters wait for 10 hours at least.
     """
 
-    speed_px: float = 1.42
+    speed_px: float = 1.4
     persistence: float = 30.0
     spread: float = 0.33
     wobble_px: float = 0.2
-    contact_px: float = 30.0
+    contact_px: float = 37.0
     division_rate: float = 0.0029
 
 
@@ -80,68 +83,26 @@ def walk(
     Returns:
         The cells of each frame.
     """
-    size = np.array([shape[1], shape[0]], float)
-    xy = place(shape, n_cells, motion.contact_px, rng)
-    n = len(xy)
-    speed = rng.normal(0, motion.spread, n)
-    velocity = rng.normal(0, motion.speed_px / np.sqrt(2), (n, 2))
-    angle = np.arctan2(velocity[:, 1], velocity[:, 0])
-    clock = _clocks(n, motion.division_rate, 0, rng)  # steps until the cell divides
-    age = np.full(n, 1000)
-    cell = np.arange(n)
-    parents = [-1] * n
-    keep = np.exp(-1 / motion.persistence)
-    slow = np.exp(-1 / 150)  # speeds forget over half a day
+    crowd = _Crowd.at(place(shape, n_cells, motion.contact_px, rng), motion, rng)
+    parents = [-1] * len(crowd.number)
     walks = Walks([], [], [], [], [], [], np.zeros(0, np.int64))
     for step in range((n_frames - 1) * every + 1):
         if step:
-            clock, age = clock - 1, age + 1
-            for i in np.flatnonzero(clock <= 0):
-                axis = angle[i] + np.pi / 2 + rng.normal(0, 0.5)
-                apart = np.array([np.cos(axis), np.sin(axis)])
-                half = np.clip(rng.normal(5.8, 0.8), 4, 8)
-                pair = np.array([apart, -apart])
-                xy = np.concatenate([xy, xy[i] + half * pair])
-                outward = motion.speed_px * rng.lognormal(-0.1, 0.3, (2, 1))
-                velocity = np.concatenate([velocity, pair * outward])
-                angle = np.concatenate([angle, [axis, axis + np.pi]])
-                speed = np.concatenate([speed, np.repeat(speed[i], 2) + rng.normal(0, 0.1, 2)])
-                cell = np.concatenate([cell, len(parents) + np.arange(2)])
-                parents += [int(cell[i])] * 2
-                clock = np.concatenate([clock, _clocks(2, motion.division_rate, 120, rng)])
-                age = np.concatenate([age, [0, 0]])
-            stays = clock > 0
-            xy, velocity, angle, speed = xy[stays], velocity[stays], angle[stays], speed[stays]
-            cell, clock, age = cell[stays], clock[stays], age[stays]
-            n = len(cell)
-            speed = slow * speed + np.sqrt(1 - slow**2) * rng.normal(0, motion.spread, n)
-            kick = rng.normal(0, motion.speed_px / np.sqrt(2), (n, 2))
-            # one unit of speed for all here; each cell's own factor applies to the step, so that it may change
-            velocity = keep * velocity + np.sqrt(1 - keep**2) * kick
-            pace = np.exp(speed - motion.spread**2)  # mean square 1
-            pace *= np.where(clock <= ROUND_STEPS, 0.3, 1.0) * np.clip((age + 1) / 6, 0, 1)
-            wobble = np.clip(motion.wobble_px * rng.standard_t(2, (n, 2)), -15, 15)
-            xy = xy + velocity * pace[:, None] + wobble
-            xy = xy + _push(xy, 1 - np.exp(-age / 12), motion.contact_px)  # sisters cling at first
-            velocity = np.where((xy < -MARGIN_PX) | (xy > size + MARGIN_PX), -velocity, velocity)
-            xy = np.clip(xy, -MARGIN_PX, size + MARGIN_PX)
-            heading = np.arctan2(velocity[:, 1], velocity[:, 0])
-            turn = (heading - angle + np.pi / 2) % np.pi - np.pi / 2  # an axis has no front
-            eager = np.clip(np.hypot(*velocity.T) / motion.speed_px, 0, 1.5)
-            angle = angle + 0.08 * eager * turn + rng.normal(0, 0.03, n)
+            crowd = _divide(crowd, parents, motion, rng)
+            _advance(crowd, shape, motion, rng)
         if step % every == 0:
-            before = np.clip((ROUND_STEPS - clock) / 2, 0, 1)
-            after = 0.95 * np.exp(-age / 6)
-            walks.cell.append(cell)
-            walks.xy.append(xy)
-            walks.angle.append(angle)
+            before = np.clip((ROUND_STEPS - crowd.clock) / 2, 0, 1)
+            after = 0.95 * np.exp(-crowd.age / 6)
+            walks.cell.append(crowd.number)
+            walks.xy.append(crowd.xy)
+            walks.angle.append(crowd.angle)
             walks.roundness.append(np.maximum(before, after))
-            walks.youth.append(np.exp(-age / 12))
+            walks.youth.append(_youth(crowd.age))
             walks.time.append(step)
     return replace(walks, parent=np.array(parents, np.int64))
 
 
-def annotate(walks: Walks, shape: tuple[int, int]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+def annotate(walks: Walks, shape: tuple[int, int]) -> pd.DataFrame:
     """What an annotator of the image sees of the walks.
 
     A cell that leaves the image and comes back is a new cell: nobody could know it.
@@ -151,15 +112,14 @@ def annotate(walks: Walks, shape: tuple[int, int]) -> tuple[pd.DataFrame, list[n
         shape: of the image, (Y, X) pixels.
 
     Returns:
-        The table frame, id, x, y, parent (on every row of a daughter; -1 where the mother was not seen in the frame
-        before), sorted by frame and id; and per frame the places in `walks` of its rows, in the table's order.
+        Columns frame, id, x, y, parent (on every row of a daughter; -1 where the mother was not seen in the frame
+        before), sorted by frame and id.
     """
     height, width = shape
     known: dict[int, int] = {}  # cell -> id in the frame before
-    parent_of: dict[int, int] = {}
-    seen_before: set[int] = set()
-    rows, places = [], []
-    following = 1
+    parents: list[int] = [-1]  # by id, from 1 on
+    lived: set[int] = set()
+    rows = []
     for frame, (cell, xy) in enumerate(zip(walks.cell, walks.xy, strict=True)):
         inside = (xy >= 0).all(1) & (xy[:, 0] <= width - 1) & (xy[:, 1] <= height - 1)
         now: dict[int, int] = {}
@@ -168,18 +128,15 @@ def annotate(walks: Walks, shape: tuple[int, int]) -> tuple[pd.DataFrame, list[n
             if number in known:
                 now[number] = known[number]
             else:
-                now[number] = following
+                now[number] = len(parents)
                 mother = int(walks.parent[number])
-                born_here = number not in seen_before and mother in known
-                parent_of[following] = known[mother] if born_here else -1
-                following += 1
-            rows.append((frame, now[number], xy[i, 0], xy[i, 1], parent_of[now[number]]))
-        places.append(np.flatnonzero(inside))
-        seen_before.update(cell.tolist())
+                parents.append(known.get(mother, -1) if number not in lived else -1)
+            rows.append((frame, now[number], xy[i, 0], xy[i, 1], parents[now[number]]))
+        lived.update(cell.tolist())
         known = now
-    table = pd.DataFrame(rows, columns=["frame", "id", "x", "y", "parent"])
     kinds = {"frame": "int64", "id": "int64", "x": "float64", "y": "float64", "parent": "int64"}
-    return table.astype(kinds), places
+    table = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
+    return table.sort_values(["frame", "id"], ignore_index=True)
 
 
 def place(shape: tuple[int, int], n_cells: int, apart_px: float, rng: np.random.Generator) -> np.ndarray:
@@ -217,23 +174,99 @@ def place(shape: tuple[int, int], n_cells: int, apart_px: float, rng: np.random.
     return found
 
 
-def _clocks(n: int, rate: float, least: int, rng: np.random.Generator) -> np.ndarray:
-    if rate <= 0:
-        return np.full(n, 10**9)
-    return least + np.ceil(rng.exponential(1 / rate, n)).astype(np.int64)
+@dataclass
+class _Crowd:
+    """The state of all cells: arrays with a row per cell, never changed in place."""
+
+    number: np.ndarray
+    xy: np.ndarray
+    velocity: np.ndarray  # (n, 2), pixels per step, before the cell's own pace
+    pace: np.ndarray  # logarithm of the cell's factor on its speed
+    angle: np.ndarray
+    clock: np.ndarray  # steps until the cell divides
+    age: np.ndarray  # steps since birth
+
+    @classmethod
+    def at(cls, xy: np.ndarray, motion: Motion, rng: np.random.Generator) -> _Crowd:
+        """Grown cells at these places."""
+        n = len(xy)
+        velocity = rng.normal(0, motion.speed_px / np.sqrt(2), (n, 2))
+        angle = np.arctan2(velocity[:, 1], velocity[:, 0])
+        pace = rng.normal(0, motion.spread, n)
+        return cls(np.arange(n), xy, velocity, pace, angle, _clocks(n, motion, 0, rng), np.full(n, _GROWN))
 
 
-def _push(xy: np.ndarray, strength: np.ndarray, contact_px: float) -> np.ndarray:
-    """The step by which cells in contact give way to each other, up to 1 px times both cells' strength (n,)."""
+def _divide(crowd: _Crowd, parents: list[int], motion: Motion, rng: np.random.Generator) -> _Crowd:
+    """One step later; two daughters stand for each cell whose clock has run down."""
+    crowd = replace(crowd, clock=crowd.clock - 1, age=crowd.age + 1)
+    rows = [{name: getattr(crowd, name)[crowd.clock > 0] for name in _Crowd.__dataclass_fields__}]
+    for i in np.flatnonzero(crowd.clock <= 0):
+        axis = crowd.angle[i] + np.pi / 2 + rng.normal(0, 0.5)
+        pair = np.array([[np.cos(axis), np.sin(axis)], [-np.cos(axis), -np.sin(axis)]])
+        rows.append(
+            {
+                "number": len(parents) + np.arange(2),
+                "xy": crowd.xy[i] + np.clip(rng.normal(5.8, 0.8), 4, 8) * pair,
+                "velocity": motion.speed_px * rng.lognormal(-0.1, 0.3, (2, 1)) * pair,
+                "pace": crowd.pace[i] + rng.normal(0, 0.1, 2),
+                "angle": np.array([axis, axis + np.pi]),
+                "clock": _clocks(2, motion, _CYCLE_STEPS, rng),
+                "age": np.zeros(2, np.int64),
+            }
+        )
+        parents += [int(crowd.number[i])] * 2
+    return _Crowd(**{name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+
+
+def _advance(crowd: _Crowd, shape: tuple[int, int], motion: Motion, rng: np.random.Generator) -> None:
+    """Moves and turns all cells by one step."""
+    n = len(crowd.number)
+    keep, slow = np.exp(-1 / motion.persistence), np.exp(-1 / _MOOD_STEPS)
+    crowd.pace = slow * crowd.pace + np.sqrt(1 - slow**2) * rng.normal(0, motion.spread, n)
+    kick = rng.normal(0, motion.speed_px / np.sqrt(2), (n, 2))
+    velocity = keep * crowd.velocity + np.sqrt(1 - keep**2) * kick
+    pace = np.exp(crowd.pace - motion.spread**2)  # mean square 1
+    pace *= np.where(crowd.clock <= ROUND_STEPS, 0.3, 1.0) * np.clip((crowd.age + 1) / 6, 0, 1)
+    wobble = np.clip(motion.wobble_px * rng.standard_t(2, (n, 2)), -15, 15)
+    xy = crowd.xy + velocity * pace[:, None] + wobble
+    xy = xy + push(xy, 1 - _youth(crowd.age), motion.contact_px)  # sisters cling to each other at first
+    low, high = -MARGIN_PX, np.array([shape[1], shape[0]]) + MARGIN_PX
+    crowd.velocity = np.where((xy < low) | (xy > high), -velocity, velocity)
+    crowd.xy = np.clip(xy, low, high)
+    heading = np.arctan2(velocity[:, 1], velocity[:, 0])
+    turn = (heading - crowd.angle + np.pi / 2) % np.pi - np.pi / 2  # an axis has no front
+    eager = np.clip(np.hypot(*velocity.T) / max(motion.speed_px, 1e-6), 0, 1.5)
+    crowd.angle = crowd.angle + 0.08 * eager * turn + rng.normal(0, 0.03, n)
+
+
+def push(xy: np.ndarray, strength: np.ndarray, contact_px: float) -> np.ndarray:
+    """The step by which cells in contact give way: along their line, s_i s_j (1 - d / contact) pixels from each other.
+
+    Args:
+        xy: float (n, 2), pixels.
+        strength: s, float (n,), 0 to 1.
+        contact_px: d below which there is contact.
+
+    Returns:
+        float (n, 2), pixels.
+    """
     from scipy.spatial import cKDTree
 
     pairs = cKDTree(xy).query_pairs(contact_px, output_type="ndarray") if len(xy) > 1 else np.zeros((0, 2), int)
+    between = xy[pairs[:, 0]] - xy[pairs[:, 1]]
+    gap = np.maximum(np.hypot(*between.T), 1e-6)[:, None]
+    force = strength[pairs].prod(1)[:, None] * (1 - gap / contact_px) * between / gap
     shift = np.zeros_like(xy)
-    if len(pairs):
-        between = xy[pairs[:, 0]] - xy[pairs[:, 1]]
-        gap = np.maximum(np.hypot(*between.T), 1e-6)[:, None]
-        both = strength[pairs].prod(1)[:, None]
-        force = both * (1 - gap / contact_px) * between / gap
-        np.add.at(shift, pairs[:, 0], force)
-        np.add.at(shift, pairs[:, 1], -force)
+    np.add.at(shift, pairs[:, 0], force)
+    np.add.at(shift, pairs[:, 1], -force)
     return shift
+
+
+def _clocks(n: int, motion: Motion, least: int, rng: np.random.Generator) -> np.ndarray:
+    if motion.division_rate <= 0:
+        return np.full(n, 10**9)
+    return least + np.ceil(rng.exponential(1 / motion.division_rate, n)).astype(np.int64)
+
+
+def _youth(age: np.ndarray) -> np.ndarray:
+    return np.exp(-age / 12)

@@ -1,12 +1,12 @@
 """Phase-contrast and nuclear fluorescence images of simulated cells.
 
 ```
-cells --shape--> phase shift psi (Y, X) --optics: |i t + u - k h*u|^2, u = exp(i psi) - 1--> grey levels --> noise
+shapes --> phase shift psi (Y, X) --develop: |u - k h*u - i t|^2 / t^2, u = exp(i psi) - 1--> grey levels --> noise
 ```
 
 The phase plate passes a share of the diffracted light too, that of low spatial frequency: h is a wide Gaussian
-(Yin, Kanade and Chen 2012). This one term makes the bright halo around every cell, and the cosine in u makes thin
-cells dark and thick, rounded ones bright.
+(Yin, Kanade and Chen 2012). This term makes the halo around every cell. Up to psi = atan(t) a cell is the darker
+the thicker it is, beyond 2 atan(t) it is brighter than the background.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def develop(
         rng: of the noise.
 
     Returns:
-        uint8 (Y, X).
+        uint8 (Y, X): background (|u - k h*u - i t|^2 / t^2 + glow), blurred and with noise.
     """
     from scipy.ndimage import gaussian_filter
 

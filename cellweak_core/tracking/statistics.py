@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from cellweak_core.tracking.background import quadratic_background
+from cellweak_core.tracking.linking import assign
+
 QUANTILES = np.array([0.001, 0.01, *np.linspace(0.05, 0.95, 19), 0.99, 0.999])
 INTERVALS = (1, 5, 9)  # frames; the paper's 5, 25 and 45 minutes
 GATES_PX = (20.0, 40.0, 60.0)  # how far a cell may have moved in these intervals, as the authors' script has it
@@ -83,7 +86,7 @@ def _of_frames(points: pd.DataFrame, frames: Sequence[np.ndarray] | np.ndarray) 
     in_ring = np.bincount(ring.ravel())[: _RADIUS_PX + 1]
     for k in range(len(frames)):
         image = np.asarray(frames[k], np.float64)
-        rest = image - _background(image)
+        rest = image - quadratic_background(image)
         grey.append(np.quantile(image, QUANTILES))
         contrast.append(np.quantile(rest, QUANTILES))
         spectra.append(_spectrum(rest))
@@ -145,13 +148,9 @@ def _of_points(points: pd.DataFrame, shape: tuple[int, int]) -> _Curves:
 
 
 def _assigned(now: np.ndarray, then: np.ndarray, gate_px: float) -> int:
-    """Same-cell links that assignment by distance recovers between two frames, rows id, x, y."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
-
-    cost = cdist(now[:, 1:], then[:, 1:])
-    i, j = linear_sum_assignment(np.where(cost <= gate_px, cost, 1e4))
-    return int(((now[i, 0] == then[j, 0]) & (cost[i, j] <= gate_px)).sum())
+    """Same-cell links that plain assignment recovers between two frames, rows id, x, y."""
+    i, j, _ = assign(now[:, 1:], then[:, 1:], gate_px)
+    return int((now[i, 0] == then[j, 0]).sum())
 
 
 def _spectrum(rest: np.ndarray) -> np.ndarray:
@@ -161,13 +160,3 @@ def _spectrum(rest: np.ndarray) -> np.ndarray:
     power = np.abs(np.fft.rfft2(rest * window)) ** 2 / np.square(window).sum()
     ring = np.rint(64 * np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w))).astype(int)
     return (np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel()))[:33]
-
-
-def _background(image: np.ndarray) -> np.ndarray:
-    """The quadratic that fits the image best, from every fourth pixel."""
-    y, x = (np.linspace(-0.5, 0.5, n) for n in image.shape)
-    v, u = np.meshgrid(y, x, indexing="ij")
-    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], -1)
-    some = terms[::4, ::4].reshape(-1, 6)
-    weights = np.linalg.lstsq(some, image[::4, ::4].ravel(), rcond=None)[0]
-    return terms @ weights
