@@ -33,7 +33,7 @@ def quadratic_background(image: NDArray[np.generic]) -> NDArray[np.float32]:
     y, x = (np.linspace(-1, 1, size) if size > 1 else np.zeros(1) for size in image.shape)
     rows, columns = (np.stack([np.ones_like(axis), axis, axis**2]) for axis in (y, x))  # powers 0, 1, 2
     sums_y, sums_x = ([float((axis**k).sum()) for k in range(5)] for axis in (y, x))
-    moments = rows @ (image @ columns.T)  # moments[j, i] = sum of x^i y^j image
+    moments = rows @ (image.astype(np.float64) @ columns.T)  # moments[j, i] = sum of x^i y^j image
     if not np.isfinite(moments).all():
         raise ValueError("image: expected numbers, found NaN or infinity")
     normal = np.array([[sums_x[a + c] * sums_y[b + d] for c, d in _POWERS] for a, b in _POWERS])

@@ -185,18 +185,20 @@ def true_pairs(points: pd.DataFrame, interval: int = 1) -> pd.DataFrame:
         raise ValueError(f"interval: expected at least 1 frame, got {interval}")
     import pandas as pd
 
-    then = points.set_index(["frame", "id"])[["x", "y"]]
-    parents = {int(k): int(v) for k, v in points.groupby("id")["parent"].max().items() if v >= 0}
+    columns = [points[name].to_numpy() for name in ("frame", "id", "x", "y", "parent")]
+    cells = list(zip(*(column.tolist() for column in columns), strict=True))
+    then = {(frame, cell): (x, y) for frame, cell, x, y, _ in cells}
+    parents = {cell: parent for _, cell, _, _, parent in cells if parent >= 0}
     rows = []
-    for frame, cell, x, y in points[["frame", "id", "x", "y"]].itertuples(index=False):
-        before, seen = int(cell), set[int]()
-        while (frame - interval, before) not in then.index and before in parents:
-            seen.add(before)
+    for frame, cell, x, y, _ in cells:
+        start, before, seen = frame - interval, cell, {cell}
+        while (start, before) not in then and before in parents:
             before = parents[before]
             if before in seen:
                 raise ValueError(f"parent: cell {before} is its own ancestor; correct the column 'parent'")
-        if (frame - interval, before) in then.index:
-            rows.append((frame - interval, interval, *then.loc[(frame - interval, before)], x, y))
+            seen.add(before)
+        if (start, before) in then:
+            rows.append((start, interval, *then[start, before], x, y))
     table = pd.DataFrame(rows, columns=["frame", "interval", "x0", "y0", "x1", "y1"])
     return table.astype({"frame": "int64", "interval": "int64"} | dict.fromkeys(["x0", "y0", "x1", "y1"], "float64"))
 

@@ -13,7 +13,8 @@ stretched by its size, so that no window of an image could give the values of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -150,6 +151,38 @@ class UNet(nn.Module):
         return self.out(self.up4(self.up3(x, half), fine))
 
 
+class CmfNet(nn.Module):
+    """The two networks of the cell motion field, side by side: no weight is shared.
+
+    Args:
+        width: Channels of the first convolution of each.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.position, self.motion = UNet(1, 1, width), UNet(2, 3, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Likelihood of frame t+1 (channel 0) and motion (1 to 3), `(N, 4, H, W)`, of pairs `(N, 2, H, W)`."""
+        return torch.cat([self.position(x[:, 1:]), self.motion(x)], 1)
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """The untrained network of a description.
+
+    Args:
+        architecture: `kind` ("codetection", "unet" or "cmf") and the network's own arguments.
+
+    Raises:
+        ValueError: An unknown kind.
+    """
+    kinds: dict[str, Callable[..., nn.Module]] = {"codetection": CoDetectionNet, "unet": UNet, "cmf": CmfNet}
+    kind = architecture["kind"]
+    if kind not in kinds:
+        raise ValueError(f"kind: expected one of {', '.join(kinds)}, got {kind!r}")
+    return kinds[kind](**{name: value for name, value in architecture.items() if name != "kind"})
+
+
 def padded(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`net(x)` for images of any size: edge pixels are repeated to the next multiple of 16, the output is cropped.
 
@@ -183,18 +216,18 @@ def _reach(pixel: int) -> tuple[int, int]:
 def receptive_radius(net: nn.Module | None = None) -> int:
     """How far, in px along an axis, an input pixel can lie from an output pixel that it influences.
 
-    Both networks have the same longest path (through the coarsest level), whatever their width. It is exact for the
+    All networks have the same longest path (through the coarsest level), whatever their width. It is exact for the
     worst position of a pixel in the 16-px grid of the poolings. A window gives an output pixel the whole image's value
     when it begins at multiples of 16 and either reaches this far beyond the pixel or ends where the image ends.
 
     Args:
-        net: `CoDetectionNet` or `UNet`; None for either.
+        net: `CoDetectionNet`, `UNet` or `CmfNet`; None for any.
 
     Raises:
         ValueError: Another network.
     """
-    if net is not None and not isinstance(net, CoDetectionNet | UNet):
-        raise ValueError(f"net: expected CoDetectionNet or UNet, got {type(net).__name__}")
+    if net is not None and not isinstance(net, CoDetectionNet | UNet | CmfNet):
+        raise ValueError(f"net: expected CoDetectionNet, UNet or CmfNet, got {type(net).__name__}")
     return max(max(i - low, high - i) for i in range(STRIDE) for low, high in [_reach(i)])
 
 
