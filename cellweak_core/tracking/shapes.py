@@ -54,9 +54,9 @@ class _Kind:
 
 
 _KINDS = (
-    _Kind(13.0, 6.0, 44.0, 0.8, 0.195, 0.02, 0.26),
-    _Kind(10.5, 7.2, 19.0, 0.5, 0.24, 0.01, 0.42),
-    _Kind(16.0, 10.5, 46.0, 2.4, 0.12, 0.06, 0.12),
+    _Kind(13.0, 6.0, 44.0, 0.8, 0.195, 0.02, 0.30),
+    _Kind(10.5, 7.2, 19.0, 0.5, 0.24, 0.01, 0.48),
+    _Kind(16.0, 10.5, 46.0, 2.4, 0.12, 0.06, 0.14),
 )
 
 
@@ -93,7 +93,7 @@ def individuals(n: int, look: Look, rng: np.random.Generator) -> Individuals:
     length, width, reach, more, body, sheet, glow = (
         np.array([getattr(one, name) for one in _KINDS])[kind] for name in _Kind.__dataclass_fields__
     )
-    size = look.size * rng.lognormal(0, 0.22, n)
+    size = look.size * np.clip(rng.lognormal(0, 0.22, n), 0.65, 1.45)
     stretch = np.sqrt(look.elongation) * rng.lognormal(0, 0.1, n)
     length, width = length * size * stretch, width * size / stretch
     arms = np.zeros((n, _ARMS, 5))
