@@ -128,7 +128,7 @@ def individuals(n: int, look: Look, rng: np.random.Generator) -> Individuals:
         length=length,
         width=width,
         body=look.contrast * body * rng.lognormal(0, 0.25, n),
-        glow=look.glow * glow * np.minimum(rng.lognormal(0, 0.5, n), 1.8),
+        glow=look.glow * glow * np.minimum(rng.lognormal(0, 0.5, n), 1.6),
         arms=arms,
         sheet=sheets,
         nucleus=nucleus,
