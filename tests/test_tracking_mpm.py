@@ -122,7 +122,7 @@ def test_true_maps_give_the_truth_back(seed: int) -> None:
         pairs = maps.true_pairs(shown, interval)
         of = {f: p[["x0", "y0", "x1", "y1"]].to_numpy() for f, p in pairs.groupby("frame")}
         tracks = track_mpm(frames, lambda k, of=of, frames=frames: maps.motion_maps(of[frames[k - 1]], (260, 300)))
-        measured = scores.tracking_scores(shown, tracks)
+        measured = scores.tracking_scores(shown, tracks, frame_step=interval)
         for name in ("aa", "aa_same_cell", "te_micro", "te_macro", "link_precision", "link_recall", "detection_f1"):
             assert measured[name] == 1.0, name
 
