@@ -291,6 +291,16 @@ def test_peaks_give_back_the_cells_of_a_likelihood_map() -> None:
     assert sorted(found.tolist()) == sorted(truth.tolist())
 
 
+def test_smoothing_joins_the_bumps_of_a_rough_map() -> None:
+    truth = np.array([[20.0, 15.0], [60.0, 30.0]])
+    rough = likelihood_maps([truth], (45, 80))[0] * np.random.default_rng(0).uniform(0.5, 1, (45, 80))
+    before = rough.copy()
+    assert len(peaks(rough, threshold=0.3)) > 2
+    found = peaks(rough, threshold=0.3, smooth_px=3.0)
+    np.testing.assert_allclose(found, truth, atol=1.5)
+    assert np.array_equal(rough, before)
+
+
 @pytest.mark.parametrize("shape", [(20, 30), (0, 5), (1, 1)])
 def test_an_empty_map_has_no_peaks(shape: tuple[int, int]) -> None:
     assert peaks(np.zeros(shape, np.float32)).shape == (0, 2)

@@ -17,18 +17,23 @@ MPM_THRESHOLD = 0.1
 
 
 def peaks(
-    likelihood: NDArray[np.floating], threshold: float = LATER_THRESHOLD, min_distance_px: int = 2
+    likelihood: NDArray[np.floating],
+    threshold: float = LATER_THRESHOLD,
+    min_distance_px: int = 2,
+    smooth_px: float = 0.0,
 ) -> NDArray[np.float64]:
     """Centroids of the local maxima of a likelihood map.
 
     The map is clamped to [0, 1] and quantised to 8 bits, as in the authors' code: a pixel is a maximum when nothing
     within `min_distance_px` (a square) is larger and it is above the threshold; touching maxima are one cell.
-    Deviation: maxima near the border count too.
+    Deviation: maxima near the border count too. The map can be smoothed first: that of a narrow or briefly trained
+    network is rough, and every bump would be a cell.
 
     Args:
         likelihood: `(H, W)`, a network's output or a target.
         threshold: Share of 1 that a peak must exceed.
         min_distance_px: Half the side of the square.
+        smooth_px: Standard deviation of a Gaussian over the map; 0 leaves it as it is, like the authors.
 
     Returns:
         `(n, 2)` x, y in px, in the order of rows, then columns, of each cell's first maximum.
@@ -36,12 +41,15 @@ def peaks(
     Raises:
         ValueError: Not one map, or NaN in it.
     """
-    from scipy.ndimage import maximum_filter
+    from scipy.ndimage import gaussian_filter, maximum_filter
 
     _check_map(likelihood)
-    levels = (np.clip(likelihood, 0, 1) * 255).astype(np.uint8)
-    if not levels.size:
+    if not likelihood.size:
         return np.zeros((0, 2))
+    values = np.clip(likelihood, 0, 1)
+    if smooth_px > 0:
+        values = gaussian_filter(values.astype(np.float32), smooth_px, mode="nearest")
+    levels = (values * 255).astype(np.uint8)
     highest = maximum_filter(levels, size=2 * min_distance_px + 1, mode="constant")
     return _centroids((levels == highest) & (levels > threshold * 255))
 

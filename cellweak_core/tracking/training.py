@@ -250,7 +250,7 @@ def _fit(
         with fabric.autocast():
             maps = network(x.contiguous(memory_format=torch.channels_last))
         loss = loss_of(maps.float())
-        if run["skip_loss"] and float(loss) >= run["skip_loss"]:
+        if run["skip_loss"] and float(loss.detach()) >= run["skip_loss"]:
             return {"loss": loss.detach()}
         optimiser.zero_grad()
         fabric.backward(loss)
