@@ -25,6 +25,9 @@ def test_separate_maps_give_the_truth_back() -> None:
     same(tracks, truth)
     assert tracks["score"].dropna().between(0.9, 1).all()
     assert tracks["score"].isna().sum() == 3
+    rough = np.random.default_rng(0).normal(0, 0.03, SHAPE)
+    assert len(track_cell_motion(frames, lambda k: position(k) + rough, predict)) > len(truth)
+    same(track_cell_motion(frames, lambda k: position(k) + rough, predict, smooth_px=4), truth, off_px=3)
     alone = track_cell_motion(frames, position, predict, max_daughters=1)
     assert (alone["parent"] == -1).all()
     assert len(track_cell_motion(frames, lambda k: np.zeros(SHAPE), predict)) == 0

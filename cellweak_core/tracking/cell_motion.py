@@ -60,6 +60,7 @@ def track_cell_motion(
     *,
     threshold: float = LATER_THRESHOLD,
     min_distance_px: int = 2,
+    smooth_px: float = 0.0,
     z: float = 5.0,
     max_distance_px: float = 10.0,
     max_daughters: int = 2,
@@ -77,6 +78,7 @@ def track_cell_motion(
             `earlier_positions`. It is asked for only where both frames have cells.
         threshold: Of the peaks, a share of 1.
         min_distance_px: Half the side of the square in which a peak is the largest.
+        smooth_px: Standard deviation of a Gaussian over the position map, for narrow networks' rough ones; see `peaks`.
         z: The third component that the motion map's directions were made with, px.
         max_distance_px: Between the moved peak and one of the frame before.
         max_daughters: 2 allows divisions, 1 does not.
@@ -89,7 +91,7 @@ def track_cell_motion(
     """
     detections, rows = list[Floats](), []
     for k in range(len(frames)):
-        detections.append(peaks(np.asarray(position(k)), threshold, min_distance_px))
+        detections.append(peaks(np.asarray(position(k)), threshold, min_distance_px, smooth_px))
         if k and len(detections[k]) and len(detections[k - 1]):
             then = earlier_positions(detections[k], motion(k), z)
             from_index, to_index, distance = assign(detections[k - 1], then, max_distance_px, max_daughters)
