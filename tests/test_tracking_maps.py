@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -399,3 +400,20 @@ def test_a_large_frame_is_fast() -> None:
     assert seconds(lambda: quadratic_background(likelihood)) < 0.06
     assert seconds(lambda: likelihood_maps([points], shape)) < 0.3
     assert seconds(lambda: motion_maps(np.c_[points, points], shape)) < 1.5
+
+
+def test_real_cells_survive_drawing_and_finding(real_data: Path) -> None:
+    folder = real_data / "tracking" / "c2c12_bmp2_seq9"
+    if not folder.is_dir():
+        pytest.skip("no real data: tracking/c2c12_bmp2_seq9")
+    points = pd.read_csv(folder / "tracks.csv")
+    shape, links = (1040, 1392), true_pairs(points, 5)
+    now = points.loc[points["frame"] == 7, ["x", "y"]].to_numpy(float)
+    found = peaks(likelihood_maps([now], shape)[0])
+    assert len(found) == len(now) == 230
+    assert np.linalg.norm(found[:, None] - now[None], axis=2).min(0).max() < 1
+    pairs = links.loc[links["frame"] == 2, ["x0", "y0", "x1", "y1"]].to_numpy()
+    seen = mpm_peaks(motion_maps(pairs, shape), smooth_px=3.0)
+    assert len(seen.positions) == len(pairs)
+    nearest = np.linalg.norm(seen.positions[:, None] - pairs[None, :, 2:], axis=2).argmin(1)
+    assert np.linalg.norm(seen.previous - pairs[nearest, :2], axis=1).max() < 1
