@@ -134,8 +134,8 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     Args:
         run: See `build_detector`; `test_fold` (the fold to score; all others train), `fraction, seed, steps,
-            batch_size, lr, lr_factor, weight_decay, schedule, average (decay of the moving average), augmentation,
-            normalise, pooling, sharpness, n_turns, device, precision, keep_weights`.
+            batch_size, lr, lr_factor, steps_factor, weight_decay, schedule, average (decay of the moving average),
+            augmentation, normalise, pooling, sharpness, n_turns, device, precision, keep_weights`.
         shared: `images` (N, H, W) uint8, `target` (N,), `fold` (N,) int, `discriminator<fold>.*` or
             `discriminator.*` for the start "wgan", `start.*` for a start from given weights.
         checkpoint: Where `training.run_steps` saves.
@@ -159,7 +159,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         network.load_state_dict(part(shared, "start"))
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     averaged = copy.deepcopy(network)
-    rate = run["lr"] * run.get("lr_factor", 1.0)
+    rate, steps = run["lr"] * run.get("lr_factor", 1.0), max(1, round(run["steps"] * run.get("steps_factor", 1.0)))
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=run["weight_decay"])
     choose, vary = random_source(run["seed"]), random_source(run["seed"], fabric.device)
     x_train = images[torch.from_numpy(chosen)][:, None].to(fabric.device)
@@ -169,7 +169,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
 
     def step(i: int) -> dict[str, Tensor]:
         for group in optimiser.param_groups:
-            group["lr"] = rate * learning_rate(i, run["steps"], run["schedule"])
+            group["lr"] = rate * learning_rate(i, steps, run["schedule"])
         batch = epochs.next().to(fabric.device)
         x = normalise(_augmented(x_train[batch], run["augmentation"], vary))
         with fabric.autocast():
@@ -192,7 +192,7 @@ def train_detector(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint
         "epochs": epochs,
     }
     version = checkpoint.stem
-    history = run_steps(step, run["steps"], state=state, checkpoint=checkpoint, version=version, desc="detector")
+    history = run_steps(step, steps, state=state, checkpoint=checkpoint, version=version, desc="detector")
     maps = window_logits(averaged, images[torch.from_numpy(test)], run["normalise"], n_turns=run["n_turns"])
     result: dict[str, Any] = {
         "probability": image_probability(maps, run),

@@ -19,8 +19,10 @@ Result = Mapping[str, Any]
 
 # Setting (b): what each method changes. The sizes and the training length are the chapter's parameters.
 WEAK_METHODS: dict[str, Run] = {
-    "conventional": {"network": "window", "start": "random"},
-    "GAN": {"network": "window", "start": "wgan"},
+    # Deviation: no dropout after fc1 here. Half of the units of every window dropped, the pooled logit of a few hundred
+    # images learns late (400 steps on the released images, seed 0: AUROC .86 and .82 with, .95 and .93 without).
+    "conventional": {"network": "window", "start": "random", "dropout": 0.0, "steps_factor": 1.5},
+    "GAN": {"network": "window", "start": "wgan", "dropout": 0.0, "steps_factor": 1.5},
     "authors' 128-px network": {
         "network": "image",
         "start": "random",
@@ -31,6 +33,7 @@ WEAK_METHODS: dict[str, Run] = {
         "weight_decay": 0.0,
         "n_turns": 1,
         "lr_factor": 0.1,
+        "steps_factor": 0.5,  # by then its training loss is zero
     },
     "context": {"network": "context", "start": "random", "augmentation": "strong"},
     "context, simulated start": {"network": "context", "start": "given", "augmentation": "strong", "lr_factor": 0.5},
