@@ -50,9 +50,14 @@ def candidates(peaks_t: NDArray[np.floating], peaks_t1: NDArray[np.floating], ga
 
     Returns:
         `(k, 2)` index in `peaks_t1`, index in `peaks_t`, sorted.
+
+    Raises:
+        ValueError: A gate that is not positive.
     """
     from scipy.spatial import cKDTree
 
+    if not 0 < gate < np.inf:
+        raise ValueError(f"gate: expected a positive number of px, got {gate}; see gate_px(interval)")
     if not len(peaks_t) or not len(peaks_t1):
         return np.zeros((0, 2), np.int64)
     near = cKDTree(peaks_t).query_ball_point(peaks_t1, gate)
@@ -86,9 +91,9 @@ class Similarity:
         inside = (columns - x) ** 2 + (rows - y) ** 2 <= radius_px**2
         inside &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         flat = np.clip(rows, 0, height - 1) * width + np.clip(columns, 0, width - 1)
-        n = len(pixels)
-        self._index = torch.from_numpy(flat.astype(np.int64).reshape(n, -1)).to(likelihood.device)
-        self._inside = torch.from_numpy(inside.reshape(n, -1)).to(likelihood.device)
+        size = len(pixels), len(offsets) ** 2
+        self._index = torch.from_numpy(flat.astype(np.int64).reshape(size)).to(likelihood.device)
+        self._inside = torch.from_numpy(inside.reshape(size)).to(likelihood.device)
         values = likelihood.reshape(-1)[self._index]
         self._values = values * self._inside
         self._visible = (values > visible) & self._inside
@@ -178,7 +183,9 @@ def associate(
     if not np.isfinite(scores).all():
         raise ValueError(f"scores: expected finite numbers, found {(~np.isfinite(scores)).sum()} that are not")
     gain = np.zeros((n_t1, n_t))
-    gain[found[:, 0], found[:, 1]] = np.maximum(scores, 0)  # a link without gain is as good as none
+    # A link without gain is as good as none. Rounded, so that scores that differ by the order of a sum only are ties,
+    # and ties are broken in the same way everywhere.
+    gain[found[:, 0], found[:, 1]] = np.maximum(np.round(scores, 6), 0)
     to_index, from_index = linear_sum_assignment(gain, maximize=True)
     chosen = gain[to_index, from_index] > 0
     to_index, from_index = to_index[chosen], from_index[chosen]

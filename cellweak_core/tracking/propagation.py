@@ -88,6 +88,10 @@ def propagate(
     Raises:
         ValueError: Another network or shape, pixels that are no numbers, peaks outside the frames.
     """
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch: expected at least 1 cell, got {batch}")
+    if reach_px is not None and reach_px < 0:
+        raise ValueError(f"reach_px: expected at least 0 px, or None for all, got {reach_px}")
     with torch.inference_mode():
         images, behind = checked_images(net, pair, background)
         shape = (images.shape[1], images.shape[2])
@@ -95,17 +99,15 @@ def propagate(
         levels = forward_whole(folded, mirrored(images), (0, 1), with_gates=True)
         likelihood = torch.stack(levels.outputs)[:, : shape[0], : shape[1]].clamp(0, 1)
         before, after = checked_peaks(likelihood, peaks_t, peaks_t1, smooth_px)
+        found = candidates(before, after, gate)
         if batch is None:
             batch = default_batch(net, images.device)
-        elif batch < 1:
-            raise ValueError(f"batch: expected at least 1 cell, got {batch}")
         projection = Projection(shape, likelihood)
         maps = relevance_windows(folded, levels, after, np.arange(len(after)), batch, reach_px=reach_px)
         for cell, relevance, top, left in maps:
             projection.add(cell, relevance[:, : shape[0] - top, : shape[1] - left], top, left)
         del levels
         labels = projection.labels
-        found = candidates(before, after, gate)
         scores = _scores(folded, images, behind, labels, likelihood[0], before, found, batch, reach_px)
     return Propagation(likelihood.float().cpu().numpy(), before, after, labels.cpu().numpy(), found, scores)
 
@@ -238,11 +240,13 @@ def checked_images(
     if not images.is_floating_point() or not torch.isfinite(images).all():
         raise ValueError(f"pair: expected finite grey values in [0, 1], got {images.dtype} with NaN or infinity in it")
     if background is None:
-        background = np.stack([quadratic_background(image.cpu().numpy()) for image in images])
+        background = np.stack([quadratic_background(image.detach().cpu().numpy()) for image in images])
     behind = torch.as_tensor(background)
     if behind.shape != images.shape:
         raise ValueError(f"background: expected {tuple(images.shape)} as the pair, got {tuple(behind.shape)}")
-    return images.to(weight), behind.to(weight)
+    if not torch.isfinite(behind).all():
+        raise ValueError("background: expected finite grey values, found NaN or infinity")
+    return images.detach().to(weight), behind.detach().to(weight)
 
 
 def checked_peaks(
