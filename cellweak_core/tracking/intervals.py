@@ -11,6 +11,7 @@ each other, so these intervals are rather too narrow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +39,7 @@ def bootstrap_scores(
     frame_step: int = 1,
     most_matches: bool = False,
     level: float = 0.95,
+    groups: Mapping[int, str] | None = None,
 ) -> pd.DataFrame:
     """Percentile intervals of the scores of `scores.tracking_scores`.
 
@@ -52,6 +54,8 @@ def bootstrap_scores(
         frame_step: Distance of consecutive frames.
         most_matches: The matching rule.
         level: Share of the resampled values inside the interval.
+        groups: What is resampled in the place of families: a name for every true id, such as one for all the copies
+            of a family in a pooled table. None for families.
 
     Returns:
         Columns metric, value, low, high, n, n_groups. `aa`, `aa_same_cell`, `te_micro`, `link_recall` with families as
@@ -70,7 +74,7 @@ def bootstrap_scores(
         raise ValueError(f"n_resamples: expected at least 1, got {n_resamples}")
     found = compare_tracks(truth, tracks, max_distance_px, image_shape, border_px, frame_step, most_matches)
     rows = []
-    for parts, n_groups in (_by_family(found), _by_frame(found)):
+    for parts, n_groups in (_by_family(found, groups), _by_frame(found)):
         weights = group_weights(np.arange(n_groups), n_resamples, seed) if n_groups > 1 else np.empty((0, n_groups))
         for metric, (part, whole, n) in parts.items():
             low, high = percentile_interval(ratio(weights @ part, weights @ whole), level)
@@ -81,9 +85,13 @@ def bootstrap_scores(
 Parts = dict[str, tuple[Floats, Floats, int]]  # of each metric: part and whole of every group, and n
 
 
-def _by_family(found: Comparison) -> tuple[Parts, int]:
+def _by_family(found: Comparison, groups: Mapping[int, str] | None) -> tuple[Parts, int]:
     true = found.truth
-    family, n_families = families(true)
+    if groups is None:
+        family, n_families = families(true)
+    else:
+        names, family = np.unique([groups[int(cell)] for cell in true.ids], return_inverse=True)
+        n_families = len(names)
     of_row = family[true.cell]
     is_link = true.previous >= 0
     same_cell = is_link & ~true.divided

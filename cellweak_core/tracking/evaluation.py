@@ -1,0 +1,249 @@
+"""Scores of a comparison: copies pooled over offsets, seeds and splits, intervals over lineages.
+
+    every 5th frame: offsets 0 .. 4 are five films of the same cells     seeds: the same film tracked again
+    pooled: one long film of films; resampled: a lineage with all of its copies
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..uncertainty import group_weights, percentile_interval
+from .compared import compare_tracks
+from .comparison import Found
+from .intervals import bootstrap_scores
+from .scores import detection_scores, link_scores, ratio, tracking_scores
+
+LINK_GATE_PX, DETECTION_GATE_PX = 20.0, 10.0
+
+
+@dataclass(frozen=True)
+class Film:
+    """Truth and tracks of some frames, as a copy to be pooled.
+
+    Attributes:
+        truth: With id and parent, all frames.
+        tracks: Of the frames in `frames`.
+        frames: Numbers of the frames that were tracked, increasing; neighbours are consecutive.
+        cells: Name of the sequence; its lineages are one group in all its films.
+    """
+
+    truth: pd.DataFrame
+    tracks: pd.DataFrame
+    frames: Sequence[int]
+    cells: str
+
+
+def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int, str]]:
+    """One table of truth and one of tracks for all films, and the lineage of each cell in it.
+
+    Frames are numbered anew, with a gap between films that no link spans; ids are made unique. A mother who is in none
+    of a film's frames is no parent there.
+    """
+    truths, tracks, groups = [], [], {}
+    first_frame, first_id = 0, 1
+    for film in films:
+        place = {frame: first_frame + k for k, frame in enumerate(film.frames)}
+        family = lineage_of(film.truth)
+        for table, out in ((film.truth, truths), (film.tracks, tracks)):
+            part = table[table["frame"].isin(place)]
+            new = {old: first_id + k for k, old in enumerate(pd.unique(part["id"]))}
+            columns = {
+                "frame": part["frame"].map(place),
+                "id": part["id"].map(new),
+                "parent": part["parent"].map(new).fillna(-1).astype(int),
+            }
+            out.append(part.assign(**columns)[["frame", "id", "x", "y", "parent"]])
+            if table is film.truth:
+                groups |= {new[old]: f"{film.cells}: {family[old]}" for old in new}
+            first_id += len(new)
+        first_frame += len(film.frames) + 2
+    types = {"frame": int, "id": int, "parent": int}
+    return pd.concat(truths).astype(types), pd.concat(tracks).astype(types), groups
+
+
+def lineage_of(truth: pd.DataFrame) -> dict[int, int]:
+    """The first ancestor of every cell that the table has."""
+    parents = {int(i): int(p) for i, p in zip(truth["id"], truth["parent"], strict=True) if p >= 0}
+    out = {}
+    for cell in pd.unique(truth["id"]):
+        ancestor, seen = int(cell), set[int]()
+        while ancestor in parents and ancestor not in seen:
+            seen.add(ancestor)
+            ancestor = parents[ancestor]
+        out[int(cell)] = ancestor
+    return out
+
+
+def films(found: Found, method: str, test: str, seed: int, interval: int) -> list[Film]:
+    """A method's films of one test, one for each offset."""
+    truth = found.split.tests[test].points
+    assert truth is not None
+    n = len(found.split.tests[test].source)
+    tables = found.tracks[method, test, seed, interval]
+    cells = f"{found.split.name}, {test}"
+    return [Film(truth, table, range(offset, n, interval), cells) for offset, table in enumerate(tables)]
+
+
+def scores(
+    parts: Sequence[tuple[Found, str]], method: str, seeds: Sequence[int], interval: int, n_resamples: int, seed: int
+) -> pd.DataFrame:
+    """Tracking scores of a method over tests, seeds and offsets together, with intervals.
+
+    Args:
+        parts: What was found, and the test.
+        method: Of `comparison.ALL_METHODS`.
+        seeds: Of the trainings.
+        interval: Frames between tracked ones.
+        n_resamples: Bootstrap resamples.
+        seed: Of the draws.
+
+    Returns:
+        As `intervals.bootstrap_scores`, and the columns n_seeds and sd_seeds (standard deviation of aa and te_micro
+        over the seeds, NaN otherwise).
+    """
+    copies = [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
+    truth, tracks, groups = pooled(copies)
+    shape = parts[0][0].split.tests[parts[0][1]].source.shape
+    table = bootstrap_scores(truth, tracks, n_resamples, seed, LINK_GATE_PX, image_shape=shape, groups=groups)
+    per_seed = []
+    for s in seeds:
+        one = pooled([film for found, test in parts for film in films(found, method, test, s, interval)])
+        per_seed.append(tracking_scores(*one[:2], LINK_GATE_PX, image_shape=shape))
+    spread = {m: float(np.std([x[m] for x in per_seed], ddof=1)) if len(seeds) > 1 else np.nan for m in table["metric"]}
+    return table.assign(n_seeds=len(seeds), sd_seeds=table["metric"].map(spread))
+
+
+def detections(
+    parts: Sequence[tuple[Found, str]], network: str, seeds: Sequence[int], interval: int, n_resamples: int, seed: int
+) -> dict[str, float]:
+    """Detection precision, recall and F1 over the frames that the network sees as the later one, pooled.
+
+    Returns:
+        `precision`, `recall`, `f1`, `low`, `high` (95 % of f1, resampled frames), `n` (true cells that count).
+    """
+    counts, groups = [], []
+    for found, test in parts:
+        data = found.split.tests[test]
+        assert data.points is not None
+        for s in seeds:
+            table = found.detections[network, test, s, interval]
+            # The same frames for every network and interval: those that the longest interval reaches.
+            longest = max(d for name, t, _, d in found.detections if t == test)
+            for t in range(longest, len(data.source)):
+                at = data.points["frame"] == t
+                seen = table[table["frame"] == t]
+                one = detection_scores(data.points[at], seen, DETECTION_GATE_PX, data.source.shape)
+                counts.append([one["tp"], one["fp"], one["fn"]])
+                groups.append(f"{found.split.name} {test} {t}")
+    return counted(np.array(counts, float), groups, n_resamples, seed)
+
+
+def associations(
+    parts: Sequence[tuple[Found, str]], seeds: Sequence[int], interval: int, n_resamples: int, seed: int
+) -> dict[str, float]:
+    """Precision, recall and F1 of propagation's links (Table 3), pooled as `detections`."""
+    counts, groups = [], []
+    for found, test in parts:
+        data = found.split.tests[test]
+        for s in seeds:
+            association = found.associations[test, s, interval]
+            for t in range(len(data.source) - interval):
+                of = {n: association[n][association[n][:, 0] == t, 1:] for n in ("earlier", "later", "links")}
+                links = pd.DataFrame(of["links"], columns=["from_index", "to_index", "score", "state"])
+                links = links.assign(frame_from=t, frame_to=t + interval)
+                ends = ({t: of["earlier"]}, {t + interval: of["later"]})
+                one = link_scores(data.points, *ends, links, interval, LINK_GATE_PX, data.source.shape)
+                counts.append([one["tp"], one["fp"], one["fn"]])
+                groups.append(f"{found.split.name} {test} {t}")
+    return counted(np.array(counts, float), groups, n_resamples, seed)
+
+
+def counted(counts: NDArray[np.float64], groups: Sequence[str], n_resamples: int, seed: int) -> dict[str, float]:
+    """Precision, recall and F1 of counts (tp, fp, fn) `(n, 3)`, with 95 % intervals over groups of rows."""
+    tp, fp, fn = counts.sum(0)
+    weights = group_weights(groups, n_resamples, seed) @ counts
+    out = {"n": float(tp + fn), "n_groups": float(len(set(groups)))}
+    for name, part, whole in (
+        ("precision", weights[:, 0], weights[:, 0] + weights[:, 1]),
+        ("recall", weights[:, 0], weights[:, 0] + weights[:, 2]),
+        ("f1", 2 * weights[:, 0], 2 * weights[:, 0] + weights[:, 1] + weights[:, 2]),
+    ):
+        value = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}[name]
+        out[name] = float(ratio(*value))
+        out[f"{name}_low"], out[f"{name}_high"] = percentile_interval(ratio(part, whole))
+    return out
+
+
+def by_difficulty(
+    parts: Sequence[tuple[Found, str]],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    interval: int,
+    edges: Sequence[float],
+) -> pd.DataFrame:
+    """Share of true links recovered against how hard they are: displacement over the nearest neighbour's distance.
+
+    Args:
+        parts: What was found, and the test.
+        methods: To compare.
+        seeds: Of the trainings.
+        interval: Frames between tracked ones.
+        edges: Of the bins of the quotient.
+
+    Returns:
+        Columns method, low_edge, high_edge, recovered (share), n (links), and `daughters` (links from a mother, which
+        have a bin of their own with NaN edges).
+    """
+    rows = []
+    for method in methods:
+        truth, tracks, _ = pooled(
+            [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
+        )
+        difficulty, divided, recovered = link_difficulty(truth, tracks)
+        for low, high in pairwise(edges):
+            at = ~divided & (difficulty >= low) & (difficulty < high)
+            share = float(recovered[at].mean()) if at.any() else np.nan
+            rows.append((method, low, high, share, int(at.sum()), False))
+        share = float(recovered[divided].mean()) if divided.any() else np.nan
+        rows.append((method, np.nan, np.nan, share, int(divided.sum()), True))
+    return pd.DataFrame(rows, columns=["method", "low_edge", "high_edge", "recovered", "n", "daughters"])
+
+
+def link_difficulty(
+    truth: pd.DataFrame, tracks: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """For each true link: displacement over nearest neighbour's distance, whether it is a division, whether recovered.
+
+    The neighbour is the one nearest to the cell in the earlier frame; alone there, the quotient is 0.
+    """
+    from scipy.spatial import cKDTree
+
+    found = compare_tracks(truth, tracks, LINK_GATE_PX, None, 10.0, 1, False)
+    true = found.truth
+    later = np.flatnonzero(true.previous >= 0)
+    before = true.previous[later]
+    nearest = np.full(len(true.frame), np.inf)
+    for frame in np.unique(true.frame):
+        at = np.flatnonzero(true.frame == frame)
+        if len(at) > 1:
+            nearest[at] = cKDTree(true.xy[at]).query(true.xy[at], 2)[0][:, 1]
+    moved = np.linalg.norm(true.xy[later] - true.xy[before], axis=1)
+    return moved / np.maximum(nearest[before], 1e-9), true.divided[later], found.recovered[later]
+
+
+def divisions(
+    parts: Sequence[tuple[Found, str]], method: str, seeds: Sequence[int], interval: int
+) -> Mapping[str, Any]:
+    """How many links from mothers to daughters there are and how many a method recovers: `found`, `n`."""
+    copies = [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
+    one = tracking_scores(*pooled(copies)[:2], LINK_GATE_PX)
+    return {"found": one["n_parent_links_found"], "n": one["n_parent_links"]}
+
