@@ -175,14 +175,12 @@ def compare(
     taught = {s: [d for d in track_intervals if len(found.pseudo[s, d]["pairs"])] for s in seeds}
     if silent := [s for s in seeds if not taught[s]]:
         raise DataError(
-            f"{split.name}, seed {silent[0]}: propagation is sure of no link, so that there is nothing to train MPM on; "
+            f"{split.name}, seed {silent[0]}: propagation is sure of no link, so there is nothing to train MPM on; "
             "train the co-detection CNN longer (`steps`), or check that the positions lie on the cells"
         )
     second = [
-        {
-            **motion, "what": "mpm", "points": "given", "pairs": f"pseudo {s}", "masked": name == OURS, "seed": s,
-            "interval": taught[s],
-        }  # fmt: skip
+        {**motion, "what": "mpm", "points": "given", "pairs": f"pseudo {s}", "masked": name == OURS}
+        | {"seed": s, "interval": taught[s]}
         for s in seeds
         for name in (OURS, UNMASKED)
         if name in methods

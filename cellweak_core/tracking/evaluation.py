@@ -47,7 +47,7 @@ def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int,
     Frames are numbered anew, with a gap between films that no link spans; ids are made unique. A mother who is in none
     of a film's frames is no parent there.
     """
-    truths, tracks, groups = [], [], {}
+    truths, tracks, groups = list[pd.DataFrame](), list[pd.DataFrame](), dict[int, str]()
     first_frame, first_id = 0, 1
     for film in films:
         place = {frame: first_frame + k for k, frame in enumerate(film.frames)}
@@ -153,6 +153,7 @@ def associations(
     counts, groups = [], []
     for found, test in parts:
         data = found.split.tests[test]
+        assert data.points is not None
         for s in seeds:
             association = found.associations[test, s, interval]
             for t in range(len(data.source) - interval):

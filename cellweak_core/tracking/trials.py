@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from .tracks import TRACK_COLUMNS
 from .training import train_cmf, train_codetection, train_detector, train_mpm
 
 TRAININGS = {"codetection": train_codetection, "detector": train_detector, "mpm": train_mpm, "cmf": train_cmf}
-BASELINES = {
+BASELINES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., pd.DataFrame]]] = {
     "A-Graph": (fit_agraph, track_agraph),
     "Fogbank": (tune_fogbank, track_fogbank),
     "GDA": (tune_gda, track_gda),

@@ -1,0 +1,213 @@
+"""Rows and tables of the chapter: the paper's items under their own names, each number with its n and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import evaluation
+from .comparison import Found
+
+Row = dict[str, Any]
+Parts = Sequence[tuple[Found, str]]
+
+BMP2_COLUMNS = ("BMP2 sparse", "BMP2 medium", "BMP2 dense")
+CONDITION_COLUMNS = (*BMP2_COLUMNS, "Control", "FGF2", "FGF2+BMP2")
+TABLE_1 = ("BMP2", "FGF2", "Control", "FGF2+BMP2")  # the paper's order
+INTERVAL_NAMES = {1: "5 min", 5: "25 min"}
+SUPERVISION = {
+    "A-Graph": "positions", "Fogbank": "none (tuned on positions)", "GDA": "none (tuned on positions)",
+    "Ours w/o ml": "positions", "Ours": "positions", "BF": "positions", "CMF": "links", "MPM": "links",
+    "assignment": "positions", "laptrack": "positions",
+}  # fmt: skip
+
+
+def _how(table: Mapping[str, Any], what: str) -> str:
+    spread = ""
+    if np.isfinite(table["sd_seeds"]):
+        spread = f"; sd over {int(table['n_seeds'])} seeds {table['sd_seeds']:.3f}"
+    return f"95 % bootstrap over {int(table['n_groups'])} {what}{spread}"
+
+
+def score_rows(
+    parts: Parts, method: str, seeds: Sequence[int], interval: int, n_resamples: int, seed: int
+) -> dict[str, Row]:
+    """AA, TE, and F1 of links and detections of one method, by metric, without item, row and column."""
+    table = evaluation.scores(parts, method, seeds, interval, n_resamples, seed)
+    by_metric: dict[str, dict[str, Any]] = {r["metric"]: r for r in table.to_dict("records")}  # type: ignore[misc]
+    rows = {}
+    for name, metric, what, counted in (
+        ("AA", "aa", "lineages", "true links"),
+        ("TE", "te_micro", "lineages", "true positions"),
+        ("link F1", "link_f1", "frames", "true links"),
+        ("detection F1", "detection_f1", "frames", "true positions"),
+    ):
+        one = by_metric[metric]
+        if not np.isfinite(one["value"]):
+            continue  # 0/0: no number
+        rows[name] = {
+            "value": float(one["value"]),
+            "low": _finite(one["low"]),
+            "high": _finite(one["high"]),
+            "n": int(one["n"]),
+            "unit": "fraction",
+            "note": f"{_how(one, what)}; n counts {counted}",
+        }
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def tracking_rows(
+    item: str,
+    columns: Mapping[str, Parts],
+    methods: Mapping[str, str],
+    seeds: Sequence[int],
+    interval: int,
+    n_resamples: int,
+    seed: int,
+    average: Sequence[str] = (),
+    metrics: Sequence[str] = ("AA", "TE"),
+) -> Iterator[Row]:
+    """Rows of a table of tracking scores.
+
+    Args:
+        item: The published item.
+        columns: For each column's name its tests; an empty name stands for none (Table 5).
+        methods: For each row's name the method.
+        seeds: Of the trainings.
+        interval: Frames between tracked ones.
+        n_resamples: Bootstrap resamples.
+        seed: Of the draws.
+        average: Columns whose plain mean is the column "Average".
+        metrics: Names in `score_rows`.
+    """
+    for row, method in methods.items():
+        found: dict[str, list[Row]] = {metric: [] for metric in metrics}
+        for column, parts in columns.items():
+            rows = score_rows(parts, method, seeds, interval, n_resamples, seed)
+            for metric in metrics:
+                if metric in rows:
+                    name = f"{column}, {metric}" if column else metric
+                    yield {"item": item, "row": row, "column": name, **rows[metric]}
+                    if column in average:
+                        found[metric].append(rows[metric])
+        for metric, values in found.items():
+            if average and len(values) == len(average):
+                yield {
+                    "item": item, "row": row, "column": f"Average, {metric}",
+                    "value": float(np.mean([v["value"] for v in values])), "n": len(values), "unit": "fraction",
+                    "note": "mean of the columns; n counts conditions",
+                }  # fmt: skip
+
+
+def detection_rows(
+    columns: Mapping[str, Parts], seeds: Sequence[int], intervals: Sequence[int], n_resamples: int, seed: int
+) -> Iterator[Row]:
+    """Table 2: detection F1 of the single-frame detector and of co-detection at each interval."""
+    networks = [("Nishimura 2019", "detector", 0)]
+    networks += [(f"Ours ({interval_name(d)})", "codetection", d) for d in intervals]
+    for row, network, interval in networks:
+        for column, parts in columns.items():
+            one = evaluation.detections(parts, network, seeds, interval, n_resamples, seed)
+            yield {"item": "Table 2", "row": row, "column": f"{column}, F1", **_counted(one, "f1", "true positions")}
+
+
+def association_rows(
+    columns: Mapping[str, Parts], seeds: Sequence[int], intervals: Sequence[int], n_resamples: int, seed: int
+) -> Iterator[Row]:
+    """Table 3: precision, recall and F1 of propagation's links at each interval."""
+    for interval in intervals:
+        for column, parts in columns.items():
+            one = evaluation.associations(parts, seeds, interval, n_resamples, seed)
+            for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1")):
+                if np.isfinite(one[key]):
+                    row = {"item": "Table 3", "row": f"BF-prop ({interval_name(interval)})"}
+                    yield {**row, "column": f"{column}, {name}", **_counted(one, key, "true links")}
+
+
+def interval_name(interval: int) -> str:
+    """As the paper prints it: 5 min for neighbouring frames; other sequences may have another clock."""
+    return INTERVAL_NAMES.get(interval, f"{5 * interval} min")
+
+
+def _counted(one: Mapping[str, float], key: str, what: str) -> Row:
+    note = f"95 % bootstrap over {one['n_groups']:.0f} frames; n counts {what}"
+    low, high = _finite(one[f"{key}_low"]), _finite(one[f"{key}_high"])
+    return {"value": one[key], "low": low, "high": high, "n": int(one["n"]), "unit": "fraction", "note": note}
+
+
+def beside_paper(rows: pd.DataFrame, item: str, order: Sequence[str] = ()) -> pd.DataFrame:
+    """One published table for reading: rows down, columns across, in each cell "paper | this run [interval]".
+
+    Args:
+        rows: This run's.
+        item: "Table 1" to "Table 5".
+        order: Columns in this order; by default the paper's.
+    """
+    from ..results import beside_paper as joined
+
+    both = joined(rows, "tracking")
+    both = both[both["item"] == item]
+    numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
+    texts = [_cell(*row) for row in numbers]
+    names = list(dict.fromkeys(both["column"]))
+    wide = both.assign(text=texts).pivot(index="row", columns="column", values="text")
+    wide = wide.loc[list(dict.fromkeys(both["row"])), [*order, *(n for n in names if n not in order)]]
+    return wide.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
+
+
+def _cell(paper: float, value: float, low: float, high: float) -> str:
+    left = f"{paper:.3f}" if np.isfinite(paper) else "-"
+    right = f"{value:.3f}" if np.isfinite(value) else "-"
+    if np.isfinite(low) and np.isfinite(high):
+        right += f" [{low:.3f}, {high:.3f}]"
+    return f"{left} | {right}"
+
+
+def table_1_averages(published: pd.DataFrame) -> pd.DataFrame:
+    """Erratum: Table 1's printed averages beside the means of the printed columns, where they differ by over .0006."""
+    part = published[published["item"] == "Table 1"]
+    rows = []
+    for method, group in part.groupby("row", sort=False):
+        values = dict(zip(group["column"], group["value"], strict=True))
+        for metric in ("AA", "TE"):
+            mean = float(np.mean([values[f"{condition}, {metric}"] for condition in TABLE_1]))
+            printed = values[f"Average, {metric}"]
+            if abs(mean - printed) > 0.0006:
+                rows.append({"method": method, "metric": metric, "printed": printed, "mean of the columns": mean})
+    return pd.DataFrame(rows)
+
+
+def implied_precision(recall: float, f1: float) -> float:
+    """P from R and F1 = 2 P R / (P + R)."""
+    return f1 * recall / (2 * recall - f1)
+
+
+def table_3_precision(published: pd.DataFrame) -> pd.DataFrame:
+    """Erratum: Table 3's 25-minute precision, the 5-minute F1 it copies, and what recall and F1 imply."""
+    part = published[published["item"] == "Table 3"]
+    values = {(r, c): v for r, c, v in part[["row", "column", "value"]].itertuples(index=False)}
+    short, long = "BF-prop (5 min)", "BF-prop (25 min)"
+    return pd.DataFrame(
+        {
+            "column": column,
+            "printed precision, 25 min": values[long, f"{column}, precision"],
+            "printed F1, 5 min": values[short, f"{column}, F1"],
+            "implied precision, 25 min": implied_precision(
+                values[long, f"{column}, recall"], values[long, f"{column}, F1"]
+            ),
+        }
+        for column in CONDITION_COLUMNS
+    )
+
+
+def table_1_columns(found: Found) -> dict[str, Parts]:
+    """Table 1's columns: the three BMP2 tests together, and one test for each other condition."""
+    groups = {"BMP2": BMP2_COLUMNS, "FGF2": ("FGF2",), "Control": ("Control",), "FGF2+BMP2": ("FGF2+BMP2",)}
+    return {name: [(found, test) for test in tests] for name, tests in groups.items()}
