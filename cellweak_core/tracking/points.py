@@ -149,7 +149,8 @@ def part_of_points(
     if region is not None:
         top, bottom, left, right = region
         inside = kept["x"].between(left, right, "left") & kept["y"].between(top, bottom, "left")
-        kept = kept[inside].assign(x=kept["x"] - left, y=kept["y"] - top)
+        kept = kept[inside]  # before assigning: an empty table would take the rows of what it is assigned
+        kept = kept.assign(x=kept["x"] - left, y=kept["y"] - top)
     if frames is not None:
         index = {int(t): i for i, t in enumerate(frames)}
         kept = kept[kept["frame"].isin(list(index))]

@@ -10,6 +10,9 @@ import pandas as pd
 
 from . import evaluation
 from .comparison import Found
+from .data import TrackingData
+from .scores import tracking_scores
+from .splits import Split
 
 Row = dict[str, Any]
 Parts = Sequence[tuple[Found, str]]
@@ -23,6 +26,7 @@ SUPERVISION = {
     "Ours w/o ml": "positions", "Ours": "positions", "BF": "positions", "CMF": "links", "MPM": "links",
     "assignment": "positions", "laptrack": "positions",
 }  # fmt: skip
+TABLE_5 = ("A-Graph", "Fogbank", "GDA", "Ours")
 
 
 def _how(table: Mapping[str, Any], what: str) -> str:
@@ -211,3 +215,74 @@ def table_1_columns(found: Found) -> dict[str, Parts]:
     """Table 1's columns: the three BMP2 tests together, and one test for each other condition."""
     groups = {"BMP2": BMP2_COLUMNS, "FGF2": ("FGF2",), "Control": ("Control",), "FGF2+BMP2": ("FGF2+BMP2",)}
     return {name: [(found, test) for test in tests] for name, tests in groups.items()}
+
+
+def columns(found: Sequence[Found], condition: str) -> dict[str, dict[str, Parts]]:
+    """The columns of Tables 1 to 4: the paper's on simulated data, one called `condition` on a real sequence.
+
+    Args:
+        found: Of the linked splits; several splits of one sequence are pooled.
+        condition: Name of the real sequence's column.
+
+    Returns:
+        "Table 1" and "Tables 2 to 4", each a mapping from column to tests; empty without results.
+    """
+    if not found:
+        return {"Table 1": {}, "Tables 2 to 4": {}}
+    tests = found[0].split.tests
+    if all(name in tests for name in CONDITION_COLUMNS):
+        single: dict[str, Parts] = {name: [(found[0], name)] for name in CONDITION_COLUMNS}
+        return {"Table 1": table_1_columns(found[0]), "Tables 2 to 4": single}
+    every: Parts = [(one, test) for one in found for test in one.split.tests]
+    return {"Table 1": {condition: every}, "Tables 2 to 4": {condition: every}}
+
+
+def sequences(parts: Sequence[Split]) -> pd.DataFrame:
+    """What is trained on and tested, one row per sequence, for reading."""
+    rows = []
+    for part in parts:
+        for role, data in [("training", part.train), *((f"test: {name}", test) for name, test in part.tests.items())]:
+            points, (height, width) = data.points, data.source.shape
+            row = {"split": part.name, "sequence": role, "frames": len(data.source), "size, px": f"{width}x{height}"}
+            row["positions"] = "none" if points is None else f"{len(points)}"
+            if points is not None and data.linked:
+                first = points.drop_duplicates("id")
+                row |= {"cells": f"{len(first)}", "daughters": f"{int((first['parent'] >= 0).sum())}"}
+            rows.append(row)
+    return pd.DataFrame(rows).fillna("not known")
+
+
+def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]:
+    """What a trained tracker found in new frames; scores where the links are known."""
+    n_frames = len(data.source)
+    for column, value in (("tracks", tracks["id"].nunique()), ("positions", len(tracks))):
+        yield {"item": "New frames", "row": "Ours", "column": column, "value": float(value), "n": n_frames,
+               "unit": column, "note": "by the given weights; n counts frames"}  # fmt: skip
+    if data.points is not None and data.linked:
+        scores = tracking_scores(data.points, tracks, image_shape=data.source.shape)
+        for column, key, n in (("AA", "aa", "n_links"), ("TE", "te_micro", "n_observations")):
+            if np.isfinite(scores[key]):
+                yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key],
+                       "n": int(scores[n]), "unit": "fraction",
+                       "note": "by the given weights; n counts true links or positions"}  # fmt: skip
+
+
+def difficulty_rows(table: pd.DataFrame, interval: int) -> Iterator[Row]:
+    """Links recovered by bin of displacement over nearest neighbour's distance, see `evaluation.by_difficulty`."""
+    for one in table.to_dict("records"):
+        if one["n"] and np.isfinite(one["recovered"]):
+            where = "divisions" if one["daughters"] else f"displacement {one['low_edge']:g} to {one['high_edge']:g}"
+            yield {"item": "Gain", "row": one["method"], "column": f"{where}, interval {interval}",
+                   "value": one["recovered"], "n": int(one["n"]), "unit": "fraction",
+                   "note": "share of true links recovered; displacement in units of the nearest neighbour's distance; "
+                   "n counts true links, of all seeds"}  # fmt: skip
+
+
+def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
+    """An item of no published table for reading: methods down, columns across, "value [low, high]"."""
+    part = rows[rows["item"] == item]
+    numbers = part[["value", "low", "high"]].astype(float).to_numpy()
+    texts = [_cell(np.nan, *row).removeprefix("- | ") for row in numbers]
+    table = part.assign(text=texts).pivot(index="row", columns="column", values="text")
+    table = table.loc[list(dict.fromkeys(part["row"])), list(dict.fromkeys(part["column"]))]
+    return table.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})

@@ -48,7 +48,9 @@ class Split:
     nuclei_only: bool = False
 
 
-def simulated(n_frames: int, size: int, n_cells: int, seed: int, n_train_frames: int) -> Split:
+def simulated(
+    n_frames: int, size: int, n_cells: int, seed: int, n_train_frames: int, train_size: int | None = None
+) -> Split:
     """The paper's experiment on simulated cultures: training on BMP2 only (Sec. 4.1), six tests (Tables 2 to 4).
 
     Args:
@@ -57,8 +59,11 @@ def simulated(n_frames: int, size: int, n_cells: int, seed: int, n_train_frames:
         n_cells: Cells of a BMP2 image of medium density; the others relative to it (`TESTS`, `RELATIVE`).
         seed: Of everything; tests are other cells than those of the training.
         n_train_frames: Of the training sequence.
+        train_size: Side of its images, px, as densely filled; None for `size`. Many cells in few frames teach more
+            than the same cells again and again.
     """
-    train = simulate(TRAINING_CONDITION, n_train_frames, size, seed, n_cells=n_cells)
+    side = train_size or size
+    train = simulate(TRAINING_CONDITION, n_train_frames, side, seed, n_cells=round(n_cells * (side / size) ** 2))
     tests = {}
     for k, (name, (condition, share)) in enumerate(TESTS.items()):
         n = max(2, round(n_cells * share * RELATIVE[condition]))
@@ -66,7 +71,9 @@ def simulated(n_frames: int, size: int, n_cells: int, seed: int, n_train_frames:
     return Split("simulated", train, tests)
 
 
-def realistic(n_frames: int, size: int, n_cells: int, seed: int, n_train_frames: int) -> Split:
+def realistic(
+    n_frames: int, size: int, n_cells: int, seed: int, n_train_frames: int, train_size: int | None = None
+) -> Split:
     """Table 5: the training sequence has a nuclear stain and no annotation, the test sequence neither.
 
     Args:
@@ -75,8 +82,10 @@ def realistic(n_frames: int, size: int, n_cells: int, seed: int, n_train_frames:
         n_cells: Cells in the first image.
         seed: Of everything.
         n_train_frames: Of the training sequence.
+        train_size: As `simulated`.
     """
-    train = simulate("Control", n_train_frames, size, seed + 70_000, n_cells=n_cells)
+    side = train_size or size
+    train = simulate("Control", n_train_frames, side, seed + 70_000, n_cells=round(n_cells * (side / size) ** 2))
     test = simulate("Control", n_frames, size, seed + 80_000, n_cells=n_cells)
     assert train.nuclei is not None
     found = replace(train, points=nuclei_points(train.nuclei), linked=False)

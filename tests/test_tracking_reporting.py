@@ -1,0 +1,72 @@
+"""The chapter's rows and tables: errata computed from what is printed, columns, and cells for reading."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellweak_core import published
+from cellweak_core.results import Results
+from cellweak_core.tracking import reporting
+from cellweak_core.tracking.simulate import simulate
+from cellweak_core.tracking.splits import Split
+
+
+def test_printed_averages_that_do_not_follow() -> None:
+    table = reporting.table_1_averages(published.load("tracking"))
+    found = {(m, k): round(v, 4) for m, k, v in table[["method", "metric", "mean of the columns"]].to_numpy()}
+    assert found[("GDA", "AA")] == 0.8495
+    assert found[("GDA", "TE")] == 0.7160
+    assert found[("Ours", "TE")] == 0.8890
+    assert set(found) == {("GDA", "AA"), ("GDA", "TE"), ("Ours", "TE"), ("Ours w/o ml", "TE"), ("CMF", "TE")}
+
+
+def test_copied_precision_row_and_what_recall_and_f1_imply() -> None:
+    table = reporting.table_3_precision(published.load("tracking"))
+    assert (table["printed precision, 25 min"] == table["printed F1, 5 min"]).all()
+    implied = dict(zip(table["column"], table["implied precision, 25 min"], strict=True))
+    known = [0.998, 0.987, 0.993, 0.967, 0.925, 0.960]
+    assert [implied[c] for c in reporting.CONDITION_COLUMNS] == pytest.approx(known, abs=2e-3)
+
+
+@pytest.mark.parametrize(("precision", "recall"), [(0.9, 0.5), (0.3, 0.99), (1.0, 1.0)])
+def test_implied_precision_inverts_f1(precision: float, recall: float) -> None:
+    f1 = 2 * precision * recall / (precision + recall)
+    assert reporting.implied_precision(recall, f1) == pytest.approx(precision)
+
+
+def test_a_table_beside_the_paper(tmp_path) -> None:  # noqa: ANN001
+    results = Results("tracking", tmp_path, {}, 0, "simulated")
+    results.add("Table 5", "Ours", "AA", 0.5, n=10, unit="fraction", low=0.4, high=0.6, note="x")
+    results.add("Table 5", "assignment", "AA", 0.25, n=10, unit="fraction")
+    table = reporting.beside_paper(results.rows, "Table 5").set_index("method")
+    assert table.loc["Ours", "AA"] == "0.857 | 0.500 [0.400, 0.600]"
+    assert table.loc["GDA", "TE"] == "0.527 | -"
+    assert table.loc["assignment", "AA"] == "- | 0.250"
+
+
+def test_wide_keeps_order_and_leaves_gaps_empty() -> None:
+    rows = pd.DataFrame(
+        {
+            "item": ["Peers"] * 3 + ["Table 1"],
+            "row": ["b", "b", "a", "a"],
+            "column": ["x", "y", "y", "x"],
+            "value": [0.1, 0.2, 0.3, 0.9],
+            "low": [0.0, np.nan, np.nan, np.nan],
+            "high": [0.2, np.nan, np.nan, np.nan],
+        }
+    )
+    table = reporting.wide(rows, "Peers")
+    assert table.to_numpy().tolist() == [["b", "0.100 [0.000, 0.200]", "0.200"], ["a", "", "0.300"]]
+
+
+def test_sequences_says_what_is_known() -> None:
+    data = simulate("BMP2", 3, 64, 0, n_cells=4)
+    assert data.points is not None
+    table = reporting.sequences([Split("s", data, {"other": data})])
+    assert table["sequence"].tolist() == ["training", "test: other"]
+    assert table["positions"].tolist() == [str(len(data.points))] * 2
+
+
+@pytest.mark.parametrize(("interval", "name"), [(1, "5 min"), (5, "25 min"), (9, "45 min")])
+def test_intervals_are_named_as_the_paper_names_them(interval: int, name: str) -> None:
+    assert reporting.interval_name(interval) == name
