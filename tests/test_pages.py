@@ -13,6 +13,7 @@ import pytest
 
 from cellweak_core import published
 from cellweak_core.files import DataError
+from cellweak_core.markdown import counted
 from cellweak_core.pages import api, errata, scoreboard, stage
 from cellweak_core.tables import rows_frame
 
@@ -146,6 +147,39 @@ def test_the_scoreboard_shows_every_chapter_and_how_runs_were_made(tmp_path: Pat
     )
 
 
+def test_few_numbers_stand_in_the_items_row_with_what_their_n_counts(tmp_path: Path) -> None:
+    note = "mean ± 1 sd of 6 trainings; n counts test windows; simulated windows"
+    gan = {"chapter": "rosettes", "n": 55, "note": note}
+    rows = [
+        number("Fig. 10", "GAN-based classifier", "accuracy @ 100 %", 90.5, **gan),
+        number("Fig. 10", "GAN-based classifier", "accuracy @ 20 %", 70.5, low=60.5, high=80.5, **gan),
+        number("Table 2", "Ours - Baseline CNN", "NSC", 91.0),
+    ]
+    text = scoreboard.scoreboard([make_run(tmp_path, rows=rows)], scoreboard.chapter_titles([]))
+    [fig_10] = [line for line in text.splitlines() if line.startswith("| Fig. 10 | accuracy")]
+    paper, simulated, real = (cell.strip().replace("\\", "") for cell in fig_10.split("|")[4:7])
+    assert paper == "84 [80, 88] % (n = 20 runs); 80 [75.5, 84.5] % (n = 20 runs); 76 [69, 83] % (n = 20 runs)"
+    assert simulated == "90.5 % (n = 55 test windows); -; 70.5 [60.5, 80.5] % (n = 55 test windows)"
+    assert real == ""
+    [table_2] = [line for line in text.splitlines() if line.startswith("| Table 2 | NSC")]
+    printed = len(published.load("embeddings", kind="result").query("item == 'Table 2' and value.notna()"))
+    assert [cell.strip() for cell in table_2.split("|")[4:7]] == [f"{printed} numbers", "1 numbers", ""]
+
+
+@pytest.mark.parametrize(
+    ("n", "note", "text"),
+    [
+        (20, "sd 4; n counts runs; Sec. 3", " (n = 20 runs)"),
+        (1, "n counts trainings", " (n = 1 training)"),
+        (7, "a mean", " (n = 7)"),
+        (None, "n counts runs", ""),
+        (math.nan, "n counts runs", ""),
+    ],
+)
+def test_an_n_says_what_it_counts(n: object, note: str, text: str) -> None:
+    assert counted(n, note) == text
+
+
 def test_a_value_that_is_not_there_is_no_number(tmp_path: Path) -> None:
     rows = rows_frame([number("Table 2", "Ours - Baseline CNN", "NSC", math.nan, note="not computed")])
     run = scoreboard.Run("embeddings", "embeddings", rows, {"data": "simulated"}, ())
@@ -160,6 +194,16 @@ def test_deviations_are_collected_to_the_end_of_their_paragraph() -> None:
     text = "Words.\nDeviation: one,\n  and more.\n\nNo Deviation: here.\n- Deviation: two\n- other\n"
     text += "**Deviation:** three"
     assert errata.deviations_in(text) == ["one, and more.", "two", "three"]
+
+
+def test_a_heading_s_label_ends_a_deviation() -> None:
+    text = "- Deviation: one,\n  (f)=2 in it.\n(rosettes-recorded)=\n## Next\n"
+    assert errata.deviations_in(text) == ["one, (f)=2 in it."]
+
+
+def test_no_label_of_the_book_shows_on_the_errata_page() -> None:
+    chapters = [path for path in (ROOT / "book").glob("*.md") if stage.is_chapter(path)]
+    assert re.findall(r"\([\w-]+\)=\s", errata.errata(chapters, PACKAGE)) == []
 
 
 def test_deviations_of_docstrings_and_comments_say_where(tmp_path: Path) -> None:

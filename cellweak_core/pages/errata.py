@@ -10,7 +10,9 @@ from pathlib import Path
 from ..markdown import prose
 
 _START = re.compile(r"^(?:[-*>]\s+)?\**Deviation:\**\s*")
-_STOP = re.compile(r"^\s*(?:$|[-*>]\s|:::|```|#|\**Deviation:|(?:Args|Returns|Raises|Yields|Attributes):)")
+_STOP = re.compile(
+    r"^\s*(?:$|[-*>]\s|:::|```|#|\([\w-]+\)=$|\**Deviation:|(?:Args|Returns|Raises|Yields|Attributes):)"
+)
 
 
 @dataclass(frozen=True)
