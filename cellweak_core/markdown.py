@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .tables import format_value
 
@@ -29,6 +29,19 @@ def prose(text: str) -> str:
         f"`{part.strip('`')}`" if part.startswith("`") and part.strip("`") else _SPECIAL.sub(r"\\\1", part)
         for part in parts
     )
+
+
+def counted(n: Any, note: str) -> str:  # noqa: ANN401 - an integer or a table's missing value
+    """An n with what it counts, as the row's note says: a paper's n are often trainings, a run's test images.
+
+    >>> counted(20, "mean of 20; n counts runs; Sec. 3"), counted(1, "n counts trainings"), counted(5, "")
+    (' (n = 20 runs)', ' (n = 1 training)', ' (n = 5)')
+    """
+    if n is None or n != n or str(n) == "<NA>":
+        return ""
+    found = re.search(r"n counts ([^;]+)", note)
+    what = f" {found[1].strip()}" if found else ""
+    return f" (n = {int(n)}{what.removesuffix('s') if int(n) == 1 else what})"
 
 
 def _cell(value: object) -> str:

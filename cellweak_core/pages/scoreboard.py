@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..markdown import escape, myst_table
+from ..markdown import counted, escape, myst_table
 from ..published import PAPERS, items, load
 from ..results import load_results, provenance_line
 from ..tables import format_value
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # What a paper claims. Settings (learning rates) and the authors' own logs are not results to regenerate.
 REGENERATED_KINDS = ("result", "figure")
 KEY = ["chapter", "item", "row", "column"]
+FEW = 3  # numbers of an item that stand in its row; of more their count does, and all are listed below
+SIDES = {"paper": "the paper", "simulated": "this run, simulated", "real": "recorded run, real data"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def item_states(runs: Sequence[Run]) -> "pd.DataFrame":
 def _shown(rows: "pd.DataFrame") -> dict[tuple[str, ...], str]:
     """Numbers as text by key; of the same key the last counts."""
     return {
-        tuple(row[name] for name in KEY): format_value(row["value"], row["low"], row["high"], n=row["n"])
+        tuple(row[name] for name in KEY): format_value(row["value"], row["low"], row["high"], row["unit"])
+        + counted(row["n"], row["note"])
         for row in rows[rows["value"].notna()].to_dict(orient="records")
     }
 
@@ -143,7 +146,7 @@ def numbers(runs: Sequence[Run]) -> "pd.DataFrame":
         runs: in order of preference, the last one wins.
 
     Returns:
-        Text columns chapter, item, row, column, unit, paper, simulated, real; empty where there is no number.
+        Text columns chapter, item, row, column, paper, simulated, real; empty where there is no number.
     """
     import pandas as pd
 
@@ -159,12 +162,11 @@ def numbers(runs: Sequence[Run]) -> "pd.DataFrame":
         key = tuple(row[name] for name in KEY)
         lines.append({
             **{name: row[name] for name in KEY},
-            "unit": row["unit"],
             "paper": paper[key],
             "simulated": found[True].get(key, ""),
             "real": found[False].get(key, ""),
         })  # fmt: skip
-    return pd.DataFrame(lines, columns=[*KEY, "unit", "paper", "simulated", "real"])
+    return pd.DataFrame(lines, columns=[*KEY, *SIDES])
 
 
 def _state_text(simulated: bool, real: bool) -> str:
@@ -207,9 +209,7 @@ def scoreboard(runs: Sequence[Run], titles: Mapping[str, str]) -> str:
         own_numbers = every_number[every_number["chapter"] == chapter]
         parts += [f"## {chapter.capitalize()}\n\n{titles[chapter]}\n", _items_table(own_items, own_numbers)]
         if len(own_numbers):
-            table = own_numbers[["item", "row", "column", "unit", "paper", "simulated", "real"]].rename(
-                columns={"simulated": "this run, simulated", "real": "recorded run, real data"}
-            )
+            table = own_numbers.drop(columns="chapter").rename(columns=SIDES)
             title = f"The {len(table)} numbers that the paper prints as results, one by one"
             parts.append(f"::::{{dropdown}} {title}\n\n{myst_table(table)}\n::::\n")
         made = [run for run in runs if run.chapter == chapter]
@@ -219,7 +219,7 @@ def scoreboard(runs: Sequence[Run], titles: Mapping[str, str]) -> str:
 
 
 def _items_table(states: "pd.DataFrame", own_numbers: "pd.DataFrame") -> str:
-    """One chapter's items, and for how many of their numbers a run has one to set beside."""
+    """One chapter's items: the paper's numbers and the runs' where they are few, else how many each side has."""
     import pandas as pd
 
     lines = []
@@ -229,11 +229,18 @@ def _items_table(states: "pd.DataFrame", own_numbers: "pd.DataFrame") -> str:
             "item": state["item"].replace(" ", "\N{NO-BREAK SPACE}", 1),
             "what": state["what"],
             "state": _state_text(state["simulated"], state["real"]),
-            "numbers printed": state["numbers"],
-            "also in this run": int((beside["simulated"] != "").sum()),
-            "also in a real run": int((beside["real"] != "").sum()),
+            **{name: _few(beside, column) for column, name in SIDES.items()},
         })  # fmt: skip
     return myst_table(pd.DataFrame(lines), raw=["state"])
+
+
+def _few(beside: "pd.DataFrame", column: str) -> str:
+    """The numbers of one item on one side; a place without one keeps a dash, so that sides can be read across."""
+    if (beside[column] == "").all():
+        return ""
+    if len(beside) > FEW:
+        return f"{(beside[column] != '').sum()} numbers"
+    return "; ".join(text or "-" for text in beside[column])
 
 
 def chapter_titles(toc: Sequence[str]) -> dict[str, str]:
