@@ -122,6 +122,15 @@ def test_other_parameters_or_data_execute_again(made: Path) -> None:
     assert ran[2] == "run tiny -f book/parameters/tiny-paper.yml --data sets --out _build/runs/tiny"
 
 
+def test_one_chapter_alone(made: Path) -> None:
+    shutil.copyfile(made / "book" / "tiny.md", made / "book" / "other.md")
+    shutil.copyfile(made / "book" / "parameters" / "tiny-paper.yml", made / "book" / "parameters" / "other-paper.yml")
+    assert make(made, "runs", "CHAPTERS=tiny", "RUN=paper").returncode == 0
+    assert (made / "ran").read_text().splitlines() == [
+        "run tiny -f book/parameters/tiny-paper.yml --out _build/runs/tiny"
+    ]
+
+
 def test_a_real_run_gives_each_chapter_the_data_of_its_name(made: Path) -> None:
     notebook = "_build/runs/tiny/notebook.ipynb"
     assert make(made, notebook, "RUN=real").returncode == 0

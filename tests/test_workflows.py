@@ -1,6 +1,7 @@
 """What the GPU workflow lets out: pages and figures of simulated data, of real data numbers only."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,3 +63,13 @@ def test_one_real_chapter_keeps_the_book_in(
     out = dict(line.split("=", 1) for line in (tmp_path / "out").read_text().splitlines())
     assert {one["chapter"]: one["run"] for one in json.loads(out["matrix"])["include"]} == runs
     assert out["publish"] == publish
+
+
+@pytest.mark.parametrize("name", ["ci", "gpu-book"])
+def test_workflows_call_the_make_targets_that_a_person_calls(name: str) -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    called = [target for script in scripts for target in re.findall(r"^make (\S+)", script, flags=re.M)]
+    told = re.findall(r"make (\w+)", (ROOT / "Makefile").read_text().split("help:")[1].split("\n\n")[0])
+    assert called
+    assert set(called) <= {*told, "html"}  # scaling_out.md tells of html
