@@ -12,6 +12,7 @@ from cellweak_core import published
 from cellweak_core.rosettes.evaluation import METRICS
 from cellweak_core.rosettes.reporting import (
     beside_paper,
+    claims,
     classifier_rows,
     printed_accuracy,
     recorded_classes,
@@ -21,6 +22,7 @@ from cellweak_core.rosettes.reporting import (
     weak_rows,
     wgan_rows,
     window_rows,
+    with_window_run,
 )
 from cellweak_core.tables import rows_frame
 
@@ -197,7 +199,16 @@ def test_recorded_losses_are_the_files(paper: pd.DataFrame) -> None:
 
 
 def test_printed_points_of_figure_10(paper: pd.DataFrame) -> None:
-    expected = pd.DataFrame({"percent": [100.0, 20], "value": [84.0, 76], "low": [80.0, 69], "high": [88.0, 83]})
+    # 84 +- 4 with all labels, 80 +- 4.5 with more than 40 % of them, 76 +- 7 with a fifth
+    expected = pd.DataFrame(
+        {
+            "percent": [100.0, 70, 20],
+            "half_width": [0.0, 30, 0],
+            "value": [84.0, 80, 76],
+            "low": [80.0, 75.5, 69],
+            "high": [88.0, 84.5, 83],
+        }
+    )
     pd.testing.assert_frame_equal(printed_accuracy(paper), expected)
 
 
@@ -290,6 +301,30 @@ def test_the_overview_turns_rows_into_a_table() -> None:
     text = "0.500 (0.250 to 0.750)"
     for metric in ("AUROC", "accuracy"):  # and not the balanced accuracy
         wide = weak_overview(rows, metric)
-        conditions = [f"{share} %, {day}" for share in (100, 7) for day in ("test day d1", "mean of the test days")]
+        conditions = [f"{share} %, {day}" for share in (100, 7) for day in ("mean of the test days", "test day d1")]
         assert list(wide.columns) == ["method", *conditions]
-        assert wide.to_numpy().tolist() == [["zeta", *[text] * 4], ["alpha", text, text, "", ""]]
+        lines = [["zeta", *[text] * 4], ["alpha", text, text, "not run", "not run"]]
+        commoner = [["majority class", *["0.500"] * 4]] if metric == "accuracy" else []
+        assert wide.to_numpy().tolist() == lines + commoner
+
+
+def test_window_networks_of_a_second_run_replace_the_first() -> None:
+    first = framed(keyed(weak_rows(evaluated().replace({"zeta": "GAN", "alpha": "context"}))))
+    second = first.assign(value=0.9)
+    both = with_window_run(first, second)
+    assert set(both.loc[both["row"] == "GAN", "value"]) == {0.9}
+    assert set(both.loc[both["row"] == "context", "value"]) == {0.5}
+    assert len(both) == len(first)
+
+
+def test_claims_are_read_off_the_rows() -> None:
+    plain, gan = "Conventional classifier", "GAN-based classifier"
+    values = [
+        (plain, "sd of the conv1 weights", 0.3),
+        (gan, "sd of the conv1 weights", 0.2),
+        (plain, "accuracy @ 20 %", 80.0),
+        (gan, "accuracy @ 20 %", 79.0),
+    ]
+    table = claims(pd.DataFrame(values, columns=["row", "column", "value"]))
+    assert table["seen here"].tolist() == ["smaller", "GAN not ahead"]
+    assert table[["conventional", "GAN"]].to_numpy().tolist() == [[0.3, 0.2], [80.0, 79.0]]

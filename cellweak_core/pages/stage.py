@@ -20,8 +20,15 @@ from .api import api
 from .errata import errata
 from .scoreboard import Run, chapter_titles, item_states, load_runs, papers_table, scoreboard
 
-# The title page's picture: the first of these that a run has drawn.
-FRONT = ("rosettes/figures/fig_11.png", "*/figures/*.png")
+# The title page's picture, the first of these that a run has drawn, with what it shows.
+FRONT = {
+    "rosettes/figures/setting_b_heat_map.png": (
+        "Simulated embryos, and below each the probability of a rosette at every place.",
+        "Learnt from image labels alone: a network that was told which images have a rosette, never where, shows "
+        "where. Above, simulated embryos, circles round the true centres; below, its probability.",
+    ),
+    "*/figures/*.png": ("A figure that the book regenerates.", "One of the figures that the book regenerates."),
+}
 
 
 def toc_pages(toc: Path) -> list[str]:
@@ -105,17 +112,13 @@ def with_note(content: dict[str, Any], note: str) -> dict[str, Any]:
 
 def _front(folders: list[Path], out: Path) -> str:
     for folder in folders:
-        for pattern in FRONT:
+        for pattern, (shown, caption) in FRONT.items():
             for picture in sorted(folder.glob(pattern)):
                 shutil.copyfile(picture, out / "_static" / "front.png")
-                item = picture.stem.replace("fig_", "Fig. ").replace("_", " ")
                 name = picture.parent.parent.name.split("-")[0]
-                chapter = f"{{doc}}`{name.capitalize()} </book/{name}>`"
                 return (
-                    "```{figure} _static/front.png\n:name: fig-front\n"
-                    ":alt: A figure that the book regenerates\n"
-                    f":width: 100%\n\nThe chapter {chapter} regenerates its paper's {item}. "
-                    "The chapter says how to read it.\n```\n"
+                    f"```{{figure}} _static/front.png\n:name: fig-front\n:alt: {shown}\n:width: 100%\n\n"
+                    f"{caption} From the chapter {{doc}}`{name.capitalize()} </book/{name}>`.\n```\n"
                 )
     return ""
 

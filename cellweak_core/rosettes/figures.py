@@ -56,7 +56,7 @@ def raw_and_denoised(
 def network_diagram(layers: Sequence[tuple[str, str]]) -> Figure:
     """Fig. 2: the layers in order, each a box with its name and its output's shape."""
     with style():
-        figure, axis = _subplots(figsize=(7.4, 2.0))
+        figure, axis = _subplots(figsize=(8.0, 1.3))
         _chain(axis, [f"{name}\n{shape}" for name, shape in layers])
     return figure
 
@@ -64,24 +64,36 @@ def network_diagram(layers: Sequence[tuple[str, str]]) -> Figure:
 def workflow_diagram() -> Figure:
     """Fig. 4: common features from unlabelled images first, the target from few labels second."""
     with style():
-        figure, axes = _subplots(2, 1, figsize=(7.4, 3.0))
-        _chain(axes[0], ["unlabelled\nimages", "WGAN\ngenerator + discriminator", "discriminator's\nfeatures"])
-        _chain(axes[1], ["few labelled\nwindows", "classifier, started\nwith these features", "rosette?\nprobability"])
-        for axis, title in zip(axes, ("step 1: common features", "step 2: target features"), strict=True):
-            axis.set_title(title, loc="left")
+        figure, axis = _subplots(figsize=(7.4, 2.4))
+        _chain(axis, ["unlabelled\nimages", "WGAN: generator\nand discriminator", "discriminator's\nfeatures"], 1.0)
+        few = ["few labelled\nwindows", "classifier, started\nwith these features", "rosette?\nprobability"]
+        _chain(axis, few, 0.0)
+        _arrow(axis, (2.0, 0.75), (1.25, 0.25))
+        axis.set_ylim(-0.45, 1.45)
+        for y, text in ((1.0, "step 1:\ncommon features"), (0.0, "step 2:\ntarget features")):
+            axis.text(-0.95, y, text, ha="center", va="center", fontsize=8.5, color="#555555")
+        axis.set_xlim(-1.35, 2.5)
     return figure
 
 
-def _chain(axis: Axes, texts: Sequence[str]) -> None:
+def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    arrow = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=3)
+
+
+def _chain(axis: Axes, texts: Sequence[str], y: float = 0.0) -> None:
     bare(axis)
-    axis.set_xlim(-0.55, len(texts) - 0.45)
+    half = 0.36  # of a box's width; arrows run between the boxes, so that their heads are seen
+    axis.set_xlim(-0.5, len(texts) - 0.5)
     axis.set_ylim(-0.5, 0.5)
-    look = {"boxstyle": "round,pad=0.35", "facecolor": "#EAF2F8", "edgecolor": PALETTE["gan"]}
+    from matplotlib.patches import FancyBboxPatch
+
     for i, text in enumerate(texts):
-        axis.text(i, 0, text, ha="center", va="center", fontsize=8.5, bbox=look, zorder=2)
+        look: dict[str, Any] = {"boxstyle": "round,pad=0.02", "facecolor": "#EAF2F8", "edgecolor": PALETTE["gan"]}
+        axis.add_patch(FancyBboxPatch((i - half + 0.02, y - 0.22), 2 * half - 0.04, 0.44, **look))
+        axis.text(i, y, text, ha="center", va="center", fontsize=7.5)
         if i:
-            arrow = {"arrowstyle": "->", "color": "#555555", "linewidth": 1.2}
-            axis.annotate("", xy=(i - 0.02, 0), xytext=(i - 0.98, 0), arrowprops=arrow, zorder=1)
+            _arrow(axis, (i - 1 + half + 0.01, y), (i - half - 0.01, y))
 
 
 def patches(images: NDArray[np.uint8], n: int = 32) -> Figure:
@@ -103,7 +115,7 @@ def losses(step: NDArray[Any], values: NDArray[Any], recorded: pd.DataFrame, wha
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")
         axis.plot(step[window - 1 :], smooth, color=PALETTE["gan"], label=f"this run (mean of {window})")
         axis.plot(
-            recorded["step"], recorded["value"], "o--", color="black", markersize=4, label="recorded by the authors"
+            recorded["step"], recorded["value"], "o", color="black", markersize=4, label="recorded by the authors"
         )
         axis.set(xlabel="step", ylabel=what, xscale="log")
         axis.legend()
@@ -201,18 +213,19 @@ def curves(table: pd.DataFrame, majority: float, title: str) -> Figure:
 def accuracy_by_fraction(table: pd.DataFrame, paper: pd.DataFrame, majority: float) -> Figure:
     """Fig. 10: accuracy against the share of labels, bars = sd over trainings, the paper's printed points beside."""
     with style():
-        figure, axis = _subplots(figsize=(6.4, 3.6))
-        for name, part in table.groupby("classifier"):
+        figure, axis = _subplots(figsize=(7.4, 3.4))
+        for k, (name, part) in enumerate(table.groupby("classifier")):
             look = {"color": COLOUR[str(name)], "capsize": 3, "marker": "o", "markersize": 4}
-            axis.errorbar(
-                100 * part["fraction"], 100 * part["mean"], 100 * part["sd"], label=f"{name}, this run", **look
-            )
+            x = 100 * part["fraction"] + (0.7, -0.7)[k % 2]  # a little apart, so that bars can be told from each other
+            axis.errorbar(x, 100 * part["mean"], 100 * part["sd"], label=f"{name}, this run", **look)
         error = (paper["high"] - paper["low"]) / 2
         look = {"color": "black", "capsize": 3, "marker": "s", "markersize": 4, "linestyle": "none"}
-        axis.errorbar(paper["percent"], paper["value"], error, label="GAN, printed in the paper", **look)
+        axis.errorbar(
+            paper["percent"], paper["value"], error, paper["half_width"], label="GAN, printed in the paper", **look
+        )
         axis.axhline(100 * majority, color=PALETTE["majority"], linestyle=":", label="majority class")
         axis.set(xlabel="training labels used (%)", ylabel="accuracy (%)")
-        axis.legend()
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

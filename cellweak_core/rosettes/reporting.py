@@ -31,10 +31,16 @@ def recorded_losses(published: pd.DataFrame, item: str) -> pd.DataFrame:
 
 
 def printed_accuracy(published: pd.DataFrame) -> pd.DataFrame:
-    """The points of Fig. 10 that the paper prints: columns percent (of the labels), value, low, high."""
+    """The points of Fig. 10 that the paper prints: columns percent (of the labels), half_width, value, low, high.
+
+    "more than 40 %" stands in the middle of 40 to 100, with half of that range as its half_width.
+    """
     part = published[(published["item"] == "Fig. 10") & published["value"].notna()].copy()
-    part["percent"] = part["column"].str.extract(r"@ (\d+) %").astype(float)
-    return part.dropna(subset=["percent"])[["percent", "value", "low", "high"]].reset_index(drop=True)
+    found = part["column"].str.extract(r"@ (>?)(\d+) %")
+    least, above = found[1].astype(float), found[0] == ">"
+    part["percent"] = least.where(~above, (least + 100) / 2)
+    part["half_width"] = ((100 - least) / 2).where(above, 0.0)
+    return part.dropna(subset=["percent"])[["percent", "half_width", "value", "low", "high"]].reset_index(drop=True)
 
 
 def wgan_rows(steps: NDArray[Any], generator: NDArray[Any], discriminator: NDArray[Any], seed: int) -> Iterator[Row]:
@@ -245,15 +251,70 @@ def weak_overview(rows: pd.DataFrame, metric: str = "AUROC") -> pd.DataFrame:
 
     Args:
         rows: Rows of the one schema.
-        metric: A name of `evaluation.METRICS`.
+        metric: A name of `evaluation.METRICS`; with "accuracy" a last row says what naming the commoner class gets.
     """
-    part = rows[(rows["item"] == "Setting (b)") & rows["column"].str.startswith(f"{metric} @ ")].copy()
+    own = rows[rows["item"] == "Setting (b)"]
+    part = own[own["column"].str.startswith(f"{metric} @ ")].copy()
     part["condition"] = part["column"].str.removeprefix(f"{metric} @ ")
     part["text"] = interval_texts(part)
     wide = part.pivot(index="row", columns="condition", values="text")
     methods, conditions = (list(dict.fromkeys(part[c])) for c in ("row", "condition"))
+    conditions.sort(key=lambda c: (-float(c.split(" %")[0]), "mean" not in c))
     wide = wide.loc[methods, conditions].rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
-    return wide.fillna("")
+    rates = own[own["row"] == "majority class"]
+    if metric == "accuracy" and len(rates):
+        at = dict(zip(rates["column"].str.removeprefix("accuracy, "), rates["value"], strict=True))
+        mean = {"mean of the test days": sum(at.values()) / len(at)}
+        last = {c: f"{({**at, **mean})[c.split(', ', 1)[1]]:.3f}" for c in conditions}
+        wide = pd.concat([wide, pd.DataFrame([{"method": "majority class", **last}])], ignore_index=True)
+    return wide.fillna("not run")
+
+
+def with_window_run(rows: pd.DataFrame, window_rows: pd.DataFrame) -> pd.DataFrame:
+    """A recorded run whose window networks of setting (b) are those of a second one, which trained them to the end.
+
+    Args:
+        rows: Of the first run.
+        window_rows: Of the second; only its methods "conventional" and "GAN" are taken.
+    """
+    again = ("conventional", "GAN")
+    first = rows[~((rows["item"] == "Setting (b)") & rows["row"].isin(again))]
+    second = window_rows[(window_rows["item"] == "Setting (b)") & window_rows["row"].isin(again)]
+    return pd.concat([second, first], ignore_index=True)
+
+
+def claims(rows: pd.DataFrame) -> pd.DataFrame:
+    """The paper's first two claims as numbers of a run: conventional beside GAN, and which way the difference goes.
+
+    Args:
+        rows: Of a run.
+
+    Returns:
+        Columns "the paper says", "conventional", "GAN", "seen here".
+    """
+    values = {(r, c): v for r, c, v in rows[["row", "column", "value"]].itertuples(index=False)}
+    plain, gan, out = "Conventional classifier", "GAN-based classifier", []
+
+    def add(says: str, column: str, rows: tuple[str, str], seen: str, unseen: str, higher: bool) -> None:
+        pair = tuple(values.get((row, column)) for row in rows)
+        if pair[0] is None or pair[1] is None:
+            return
+        as_said = (pair[1] > pair[0]) if higher else (pair[1] < pair[0])
+        out.append(
+            {"the paper says": says, "conventional": pair[0], "GAN": pair[1], "seen here": seen if as_said else unseen}
+        )
+
+    trained = ("Trained conventional classifier", "Trained GAN-based classifier")
+    add("smoother filters (smaller sd)", "sd of the conv1 weights", (plain, gan), "smaller", "not smaller", False)
+    clusters = "tight clusters in the t-SNE of the fc1 weights"
+    add("clustered fc1 weights", clusters, (plain, gan), "more clusters", "not more", True)
+    for k in (1, 2, 3):
+        column = f"mean activation of conv{k}"
+        add(f"larger activations, conv{k}", column, trained, "larger", "not larger", True)
+    for share in ("100 %", "20 %"):
+        says = "as accurate with all labels" if share == "100 %" else "more accurate with a fifth (%)"
+        add(says, f"accuracy @ {share}", (plain, gan), "GAN ahead", "GAN not ahead", True)
+    return pd.DataFrame(out, columns=["the paper says", "conventional", "GAN", "seen here"])
 
 
 def majority_rows(rate: Mapping[str, float], n_test: Mapping[str, int]) -> Iterator[Row]:
