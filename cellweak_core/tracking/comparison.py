@@ -72,7 +72,17 @@ class _Work:
         """The results of runs, those that are there already not made again."""
         if not runs:
             return []
-        return map_runs(func, runs, folder=self.folder, shared=self.shared, n_jobs=self.n_jobs, desc=desc)
+        shared = self.needed(runs)
+        return map_runs(func, runs, folder=self.folder, shared=shared, n_jobs=self.n_jobs, desc=desc)
+
+    def needed(self, runs: Sequence[Run]) -> Run:
+        """What runs read of the shared values: no more, or another method's network would make them run again."""
+        names = {f"{run['part']}.images" for run in runs if "part" in run}
+        starts = {f"{run[key]}:" for run in runs for key in ("network", "tuned") if key in run}
+        if any("part" not in run for run in runs):  # trainings and tunings
+            names |= {"train.images"}
+            starts |= {"points.", "pairs.", "ignored."}
+        return {k: v for k, v in self.shared.items() if k in names or k.startswith(tuple(starts))}
 
     def keep(self, name: str, seed: int, result: Mapping[str, Any]) -> None:
         """A trained network, for the next steps."""
