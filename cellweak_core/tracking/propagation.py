@@ -77,9 +77,10 @@ def propagate(
         peaks_t1: Of frame t+1; None takes the peaks of L_t+1 above 125/255.
         gate: Candidates lie less than this from the cell, px; see `association.gate_px`.
         background: `(2, H, W)`; None fits a quadratic surface to each frame.
-        batch: Cells at once, which bounds the memory; None chooses for the device.
+        batch: Cells at once, which bounds their memory; None chooses for the device. The forward passes of the whole
+            images add about 40 bytes for each pixel and unit of width: 3.6 GB at 1392x1040 and width 64.
         reach_px: None gives what the whole images give. A number looks no farther than this from a cell, 64 or more
-            being enough for relevance above the threshold, in half the time (`benchmarks/propagation.py`).
+            being enough for relevance above the threshold, in two thirds of the time (`benchmarks/propagation.py`).
         smooth_px: Of the maps before their peaks are looked for, see `peaks.peaks`.
 
     Returns:

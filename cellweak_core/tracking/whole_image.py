@@ -42,7 +42,7 @@ def propagate_whole(
     with torch.no_grad():
         likelihood = respond(net, images)
     before, after = checked_peaks(likelihood, peaks_t, peaks_t1, smooth_px)
-    relevance = torch.zeros(len(after) + 1, 2, height, width, dtype=images.dtype)  # k = 0: a map of zeros
+    relevance = images.new_zeros(len(after) + 1, 2, height, width)  # k = 0: a map of zeros
     for i, maps in enumerate(relevance_maps(net, images, after), 1):
         for frame in (0, 1):
             relevance[i, frame] = maps[frame] / normaliser(maps[frame])
