@@ -37,7 +37,7 @@ def counted(n: Any, note: str) -> str:  # noqa: ANN401 - an integer or a table's
     >>> counted(20, "mean of 20; n counts runs; Sec. 3"), counted(1, "n counts trainings"), counted(5, "")
     (' (n = 20 runs)', ' (n = 1 training)', ' (n = 5)')
     """
-    if n is None or n != n or str(n) == "<NA>":
+    if str(n) in ("None", "nan", "<NA>"):  # a missing value of pandas refuses to be compared
         return ""
     found = re.search(r"n counts ([^;]+)", note)
     what = f" {found[1].strip()}" if found else ""

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from cellweak_core import published
@@ -174,6 +175,7 @@ def test_few_numbers_stand_in_the_items_row_with_what_their_n_counts(tmp_path: P
         (7, "a mean", " (n = 7)"),
         (None, "n counts runs", ""),
         (math.nan, "n counts runs", ""),
+        (pd.NA, "n counts runs", ""),
     ],
 )
 def test_an_n_says_what_it_counts(n: object, note: str, text: str) -> None:
@@ -388,6 +390,19 @@ def test_staging_replaces_the_chapter_by_its_executed_notebook(small_book: Path)
     assert "{figure} _static/front.png" in generated["front"]
     assert (out / "book" / "_static" / "front.png").is_file()
     assert {path.name for path in out.iterdir()} == {"book", "_config.yml", "_toc.yml"}
+
+
+def test_the_title_page_prefers_the_weak_heat_maps_and_says_what_they_show(tmp_path: Path) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    (out / "_static").mkdir(parents=True)
+    write_run(runs / "rosettes", [], figures=("fig_1.png", "fig_11.png", "setting_b_heat_map.png"))
+    (runs / "rosettes" / "figures" / "setting_b_heat_map.png").write_bytes(b"the one")
+    text = stage._front([runs], out)
+    assert (out / "_static" / "front.png").read_bytes() == b"the one"
+    [shown] = re.findall(r"^:alt: (.+)$", text, flags=re.M)
+    assert "embryos" in shown
+    assert "probability at every place" in text.split("\n\n")[1]
+    assert "{doc}`Rosettes </book/rosettes>`" in text
 
 
 def test_the_title_page_does_without_a_picture(small_book: Path) -> None:

@@ -23,11 +23,12 @@ from .scoreboard import Run, chapter_titles, item_states, load_runs, papers_tabl
 # The title page's picture, the first of these that a run has drawn, with what it shows.
 FRONT = {
     "rosettes/figures/setting_b_heat_map.png": (
-        "Simulated embryos, and below each the probability of a rosette at every place.",
-        "Learnt from image labels alone: a network that was told which images have a rosette, never where, shows "
-        "where. Above, simulated embryos, circles round the true centres; below, its probability.",
+        "Images of embryos with bright membranes, and below each a map of how probable a rosette is at every place",
+        "A network that was told which images have a rosette, and started from simulated embryos, shows where rosettes "
+        "are. Above, images of a day it has not seen, circles round the true centres where they are known; below, its "
+        "probability at every place.",
     ),
-    "*/figures/*.png": ("A figure that the book regenerates.", "One of the figures that the book regenerates."),
+    "*/figures/*.png": ("A figure that the book regenerates", "One of the figures that the book regenerates."),
 }
 
 
