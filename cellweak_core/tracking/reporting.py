@@ -146,23 +146,28 @@ def _counted(one: Mapping[str, float], key: str, what: str) -> Row:
     return {"value": one[key], "low": low, "high": high, "n": int(one["n"]), "unit": "fraction", "note": note}
 
 
-def beside_paper(rows: pd.DataFrame, item: str, order: Sequence[str] = ()) -> pd.DataFrame:
+def beside_paper(rows: pd.DataFrame, item: str) -> pd.DataFrame:
     """One published table for reading: rows down, columns across, in each cell "paper | this run [interval]".
 
     Args:
         rows: This run's.
         item: "Table 1" to "Table 5".
-        order: Columns in this order; by default the paper's.
+
+    Returns:
+        Rows and columns in the paper's order, what only this run has behind.
     """
+    from ..published import load
     from ..results import beside_paper as joined
 
     both = joined(rows, "tracking")
     both = both[both["item"] == item]
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
     texts = [_cell(*row) for row in numbers]
-    names = list(dict.fromkeys(both["column"]))
+    paper = load("tracking")
+    printed = paper[paper["item"] == item]
+    down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
     wide = both.assign(text=texts).pivot(index="row", columns="column", values="text")
-    wide = wide.loc[list(dict.fromkeys(both["row"])), [*order, *(n for n in names if n not in order)]]
+    wide = wide.loc[down, across]
     return wide.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
 
 
@@ -281,6 +286,8 @@ def difficulty_rows(table: pd.DataFrame, interval: int) -> Iterator[Row]:
 def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
     """An item of no published table for reading: methods down, columns across, "value [low, high]"."""
     part = rows[rows["item"] == item]
+    if not len(part):
+        return pd.DataFrame({"method": []})
     numbers = part[["value", "low", "high"]].astype(float).to_numpy()
     texts = [_cell(np.nan, *row).removeprefix("- | ") for row in numbers]
     table = part.assign(text=texts).pivot(index="row", columns="column", values="text")

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..files import DataError, atomic_path
 from .exports import napari_tracks, write_ctc, write_tracks, write_video
@@ -51,12 +54,17 @@ def load_tracker(weights: str | Path, device: str = "auto") -> UNet:
         )
     try:
         state = load_file(path)
-        first = next(value for name, value in state.items() if value.ndim == 4)
-        net = UNet(2, 3, first.shape[0])
+        net = UNet(2, 3, state["out.weight"].shape[1])
         net.load_state_dict(state)
-    except (SafetensorError, RuntimeError, ValueError, StopIteration) as error:
-        raise DataError(f"{path}: not the weights of an MPM network (2 frames to 3 channels): {error}") from None
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        why = str(error).splitlines()[0]
+        raise DataError(f"{path}: not the weights of an MPM network (2 frames to 3 channels): {why}") from None
     return net.eval().to(make_fabric(device).device)
+
+
+def weights_of(result: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a training's result under the names of the network's own parts, to be kept as `WEIGHTS`."""
+    return {k.removeprefix("model."): torch.as_tensor(v) for k, v in result.items() if k.startswith("model.")}
 
 
 def weights_digest(net: UNet) -> str:
