@@ -39,6 +39,8 @@ def test_a_table_beside_the_paper(tmp_path) -> None:  # noqa: ANN001
     results.add("Table 5", "Ours", "AA", 0.5, n=10, unit="fraction", low=0.4, high=0.6, note="x")
     results.add("Table 5", "assignment", "AA", 0.25, n=10, unit="fraction")
     table = reporting.beside_paper(results.rows, "Table 5").set_index("method")
+    assert table.index.tolist() == ["A-Graph", "Fogbank", "GDA", "Ours", "assignment"]
+    assert table.columns.tolist() == ["AA", "TE"]
     assert table.loc["Ours", "AA"] == "0.857 | 0.500 [0.400, 0.600]"
     assert table.loc["GDA", "TE"] == "0.527 | -"
     assert table.loc["assignment", "AA"] == "- | 0.250"

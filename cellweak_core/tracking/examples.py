@@ -3,12 +3,12 @@
     Found, Split --> which frame, which cell, which square --> images, maps, positions --> `figures`
 
 Each function returns what the figure of the same name draws, or a sentence that says why there is nothing to draw.
-Tracks are chosen in `examples_tracks`. Networks see a square around the cell (`CONTEXT_PX`), not the whole frame.
+Tracks are chosen in `examples_tracks`, squares in `places`. Networks see a square around the cell (`CONTEXT_PX`), not the whole frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,14 @@ from .inference import predict, restored
 from .maps import disc_mask, motion_maps
 from .networks import STRIDE
 from .nuclei import nuclei_points
-from .places import Array, Box, crowd, cut, daughters, distance, errors, inside, positions, square
+from .places import Array, Box, at_border, crowd, cut, distance, divisions, errors, inside, positions, square
 from .propagation import explain, propagate
 from .splits import Split
 
 Example = dict[str, Any] | str
 CONTEXT_PX, VIEW_PX = 320, 112  # sides of the squares that networks and readers see
 IGNORED_RADIUS_PX, PSEUDO_SIGMA_PX, Z_PX = 18.0, 6.0, 5.0  # as `training.DEFAULTS`
+BORDER_PX = 16  # cells nearer to it are shown only where there are no others
 FEW = 12  # places that are tried before one is chosen: each costs a pass of the networks
 
 
@@ -71,7 +72,7 @@ def overview(found: Found, seed: int = 0) -> Example:
         the loss leaves out, and MPM's magnitude (None without that network).
     """
     association = found.pseudo.get((seed, 1))
-    chosen = [] if association is None else _moving_links(association, 1)
+    chosen = [] if association is None else _moving_links(association, found.split.train.source.shape)
     if not chosen:
         return "No sure link in the training sequence, so no cell to follow through the three steps."
     t, xy = chosen[0]
@@ -123,11 +124,13 @@ def masked_loss(found: Found, seed: int = 0) -> Example:
         return "No MPM network was trained on pseudo-labels in this run."
     data, shape = found.split.train, found.split.train.source.shape
     unsure = association["ignored"][:, [0, 2, 3]]
-    born = daughters(data.points if data.linked else None)
+    born: dict[int, list[Array]] = {}
+    for (t, _), xy in divisions(data.points if data.linked else None).items():
+        born.setdefault(t, []).extend(xy)
     near = np.array([distance(xy, born.get(int(t) + 1)) < IGNORED_RADIUS_PX for t, *xy in unsure])
-    inner = np.minimum(unsure[:, 1:], np.array(shape[::-1]) - 1 - unsure[:, 1:]).min(1)
-    # A cell that has just come in has no past either; a division says more, and one inside can be seen.
-    order = np.lexsort((-inner, ~near))[:FEW]
+    edge = np.array([at_border(xy, shape, BORDER_PX) for xy in unsure[:, 1:]])
+    # A division says most. A cell at the border has just come in: no mask could help there.
+    order = np.lexsort((edge, ~near))[:FEW]
     best: dict[str, Any] = {}
     for k in order:
         if best and near[order[0]] and not near[k]:
@@ -191,7 +194,11 @@ def detections(found: Found, seed: int = 0, interval: int = 1) -> Example:
         for t in range(interval, len(data.source)):
             true = positions(data.points, t)
             cells = [positions(found.detections[key], t) for key in keys]
-            wrong = [errors(true, one) for one in cells]
+            # As in the scores, what lies at the border is no error.
+            wrong = [
+                np.array([xy for xy in errors(true, one) if not at_border(xy, data.source.shape, 10)]).reshape(-1, 2)
+                for one in cells
+            ]
             for xy in np.concatenate(wrong):
                 box = square(xy, data.source.shape, VIEW_PX)
                 counts = [len(inside(one, box)) for one in wrong]
@@ -232,7 +239,8 @@ def propagation(found: Found, seed: int = 0, interval: int = 1, test: str | None
     association = found.associations.get((test, seed, interval))
     if association is None or not len(association["later"]):
         return "Propagation found no cell to follow in this test."
-    farthest, crowded = _moving_links(association, interval), _crowded_links(association)
+    shape = found.split.tests[test].source.shape
+    farthest, crowded = _moving_links(association, shape), _crowded_links(association, shape)
     chosen = []
     if farthest:
         chosen = [("moved farthest of the sure links", *farthest[0])]
@@ -273,13 +281,13 @@ def _explained(found: Found, part: str, seed: int, interval: int, t: int, xy: Ar
         inside(association[n][association[n][:, 0] == t, 1:], context) for n in ("earlier", "later")
     )
     net: Any = restored(found.networks[f"codetection {interval}", seed])
-    inside = propagate(net, pair, before, after, gate=gate_px(interval))
+    spread = propagate(net, pair, before, after, gate=gate_px(interval))
     cell = int(np.linalg.norm(after - (np.asarray(xy) - [context[2], context[0]]), axis=1).argmin())
-    seen = explain(net, pair, inside, cell)
+    seen = explain(net, pair, spread, cell)
     view = square(after[cell], pair.shape[1:], VIEW_PX)
     corner = np.array([view[2], view[0]])
     whole = context[0] + view[0], context[0] + view[1], context[2] + view[2], context[2] + view[3]
-    images = {"pair": pair, "likelihood": inside.likelihood, **{k: seen[k] for k in ("relevance", "pixels", "masked")}}
+    images = {"pair": pair, "likelihood": spread.likelihood, **{k: seen[k] for k in ("relevance", "pixels", "masked")}}
     return {
         **{name: cut(values, view) for name, values in images.items()},
         "response": cut(seen["response"], view),
@@ -315,20 +323,20 @@ def _magnitude(found: Found, name: str, seed: int, part: str, t: int, box: Box) 
     return np.linalg.norm(motion[:, rows, columns], axis=0)
 
 
-def _moving_links(association: Mapping[str, Array], interval: int) -> list[tuple[int, Array]]:
-    """Frame and later position of the sure links, the farthest moved first; within the gate by construction."""
-    rows = [(float(np.linalg.norm(b - a)), t, b) for t, a, b in _sure(association)]
-    return [(t, b) for _, t, b in sorted(rows, key=lambda row: -row[0])]
+def _moving_links(association: Mapping[str, Array], shape: tuple[int, int]) -> list[tuple[int, Array]]:
+    """Frame and later position of the sure links, the farthest moved first; those at the image's border last."""
+    rows = [(at_border(b, shape, BORDER_PX), -float(np.linalg.norm(b - a)), t, b) for t, a, b in _sure(association)]
+    return [(t, b) for _, _, t, b in sorted(rows, key=lambda row: row[:2])]
 
 
-def _crowded_links(association: Mapping[str, Array]) -> list[tuple[int, Array]]:
+def _crowded_links(association: Mapping[str, Array], shape: tuple[int, int]) -> list[tuple[int, Array]]:
     """The same, those with the nearest neighbour in the later frame first."""
     rows = []
     for t, _, b in _sure(association):
         others = association["later"][association["later"][:, 0] == t, 1:]
-        distances = np.sort(np.linalg.norm(others - b, axis=1))
-        rows.append((float(distances[1]) if len(distances) > 1 else np.inf, t, b))
-    return [(t, b) for _, t, b in sorted(rows, key=lambda row: row[0])]
+        apart = np.sort(np.linalg.norm(others - b, axis=1))
+        rows.append((at_border(b, shape, BORDER_PX), float(apart[1]) if len(apart) > 1 else np.inf, t, b))
+    return [(t, b) for _, _, t, b in sorted(rows, key=lambda row: row[:2])]
 
 
 def _sure(association: Mapping[str, Array]) -> list[tuple[int, Array, Array]]:

@@ -17,12 +17,15 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right, px
 
 
 def square(xy: Sequence[float] | Array, shape: tuple[int, int], side: int, multiple: int = 1) -> Box:
-    """A square around x, y that lies in the image, its corner at multiples of `multiple`; smaller in small images."""
+    """A square around x, y inside the image, smaller in small images.
+
+    With `multiple` its corner lies at multiples of that, for which it may grow a little to the left and above.
+    """
     spans = []
     for centre, size in ((xy[1], shape[0]), (xy[0], shape[1])):
         length = min(side, size)
-        start = int(np.clip(round(float(centre)) - length // 2, 0, size - length)) // multiple * multiple
-        spans += [start, start + length]
+        start = int(np.clip(round(float(centre)) - length // 2, 0, size - length))
+        spans += [start // multiple * multiple, start + length]
     return spans[0], spans[1], spans[2], spans[3]
 
 
@@ -32,13 +35,18 @@ def cut(image: Array, box: Box) -> Array:
     return image[..., top:bottom, left:right].copy()
 
 
-def daughters(points: pd.DataFrame | None) -> dict[int, Array]:
-    """For each frame the positions `(n, 2)` of the daughters that are there for the first time."""
+def divisions(points: pd.DataFrame | None) -> dict[tuple[int, int], Array]:
+    """The daughters' first positions `(n, 2)` by their first frame and their mother's id."""
     if points is None or "parent" not in points:
         return {}
     first = points.sort_values("frame").drop_duplicates("id")
-    first = first[first["parent"] >= 0]
-    return {int(str(t)): part[["x", "y"]].to_numpy(float) for t, part in first.groupby("frame")}
+    born = first[first["parent"] >= 0].groupby(["frame", "parent"])
+    return {(int(t), int(mother)): part[["x", "y"]].to_numpy(float) for (t, mother), part in born}
+
+
+def at_border(xy: Array, shape: tuple[int, int], border_px: float) -> bool:
+    """Whether x, y lies nearer than that to the image's border."""
+    return bool(min(xy[0], xy[1], shape[1] - 1 - xy[0], shape[0] - 1 - xy[1]) < border_px)
 
 
 def positions(points: pd.DataFrame, t: int) -> Array:
