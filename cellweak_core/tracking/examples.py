@@ -3,7 +3,8 @@
     Found, Split --> which frame, which cell, which square --> images, maps, positions --> `figures`
 
 Each function returns what the figure of the same name draws, or a sentence that says why there is nothing to draw.
-Tracks are chosen in `examples_tracks`, squares in `places`. Networks see a square around the cell (`CONTEXT_PX`), not the whole frame.
+Tracks are chosen in `examples_tracks`, squares in `places`.
+Networks see a square around the cell (`CONTEXT_PX`), not the whole frame.
 """
 
 from __future__ import annotations
@@ -65,14 +66,14 @@ def frames_and_nuclei(data: TrackingData, n: int = 6, every: int = 3) -> Example
 
 
 def overview(found: Found, seed: int = 0) -> Example:
-    """Fig. 2: the three steps on the training sequence, at the sure link that moved farthest.
+    """Fig. 2: the three steps on the training sequence, at the sure link of the highest score.
 
     Returns:
         As `propagation`'s entries, and `target`, `ignored`, `output`: magnitude of the pseudo-label map, the discs that
         the loss leaves out, and MPM's magnitude (None without that network).
     """
     association = found.pseudo.get((seed, 1))
-    chosen = [] if association is None else _moving_links(association, found.split.train.source.shape)
+    chosen = [] if association is None else _sure_links(association, found.split.train.source.shape)
     if not chosen:
         return "No sure link in the training sequence, so no cell to follow through the three steps."
     t, xy = chosen[0]
@@ -250,9 +251,7 @@ def propagation(found: Found, seed: int = 0, interval: int = 1, test: str | None
     else:
         t, *xy = association["later"][0]
         chosen = [("no sure link: any cell", int(t), np.array(xy))]
-    return {
-        "cells": [{**_explained(found, test, seed, interval, t, xy), "what": what} for what, t, xy in chosen]
-    }
+    return {"cells": [{**_explained(found, test, seed, interval, t, xy), "what": what} for what, t, xy in chosen]}
 
 
 def training_curves(found: Found) -> pd.DataFrame:
@@ -277,9 +276,7 @@ def _explained(found: Found, part: str, seed: int, interval: int, t: int, xy: Ar
     association = found.pseudo[seed, interval] if part == "train" else found.associations[part, seed, interval]
     context = square(xy, shape, CONTEXT_PX, STRIDE)
     pair = np.stack([cut(data.source[k], context) for k in (t, t + interval)])
-    before, after = (
-        inside(association[n][association[n][:, 0] == t, 1:], context) for n in ("earlier", "later")
-    )
+    before, after = (inside(association[n][association[n][:, 0] == t, 1:], context) for n in ("earlier", "later"))
     net: Any = restored(found.networks[f"codetection {interval}", seed])
     spread = propagate(net, pair, before, after, gate=gate_px(interval))
     cell = int(np.linalg.norm(after - (np.asarray(xy) - [context[2], context[0]]), axis=1).argmin())
@@ -323,28 +320,34 @@ def _magnitude(found: Found, name: str, seed: int, part: str, t: int, box: Box) 
     return np.linalg.norm(motion[:, rows, columns], axis=0)
 
 
+def _sure_links(association: Mapping[str, Array], shape: tuple[int, int]) -> list[tuple[int, Array]]:
+    """Frame and later position of the sure links, the highest score first; those at the image's border last."""
+    rows = [(at_border(b, shape, BORDER_PX), -score, t, b) for t, _, b, score in _sure(association)]
+    return [(t, b) for _, _, t, b in sorted(rows, key=lambda row: row[:2])]
+
+
 def _moving_links(association: Mapping[str, Array], shape: tuple[int, int]) -> list[tuple[int, Array]]:
-    """Frame and later position of the sure links, the farthest moved first; those at the image's border last."""
-    rows = [(at_border(b, shape, BORDER_PX), -float(np.linalg.norm(b - a)), t, b) for t, a, b in _sure(association)]
+    """The same, the farthest moved first."""
+    rows = [(at_border(b, shape, BORDER_PX), -float(np.linalg.norm(b - a)), t, b) for t, a, b, _ in _sure(association)]
     return [(t, b) for _, _, t, b in sorted(rows, key=lambda row: row[:2])]
 
 
 def _crowded_links(association: Mapping[str, Array], shape: tuple[int, int]) -> list[tuple[int, Array]]:
     """The same, those with the nearest neighbour in the later frame first."""
     rows = []
-    for t, _, b in _sure(association):
+    for t, _, b, _ in _sure(association):
         others = association["later"][association["later"][:, 0] == t, 1:]
         apart = np.sort(np.linalg.norm(others - b, axis=1))
         rows.append((at_border(b, shape, BORDER_PX), float(apart[1]) if len(apart) > 1 else np.inf, t, b))
     return [(t, b) for _, _, t, b in sorted(rows, key=lambda row: row[:2])]
 
 
-def _sure(association: Mapping[str, Array]) -> list[tuple[int, Array, Array]]:
-    """Frame, earlier and later position of each sure link."""
+def _sure(association: Mapping[str, Array]) -> list[tuple[int, Array, Array, float]]:
+    """Frame, earlier and later position, and score of each sure link."""
     rows = []
     for t in np.unique(association["links"][:, 0]):
         a, b, links = (association[n][association[n][:, 0] == t, 1:] for n in ("earlier", "later", "links"))
-        rows += [(int(t), a[int(i)], b[int(j)]) for i, j, _, state in links if state == ASSOCIATED]
+        rows += [(int(t), a[int(i)], b[int(j)], float(s)) for i, j, s, state in links if state == ASSOCIATED]
     return rows
 
 

@@ -55,9 +55,11 @@ def division(
     Returns:
         As `strip`, with `title`; or why there is none.
     """
-    tried = []
+    tried: list[tuple[Any, ...]] = []
     for test, data in found.split.tests.items():
         true = divisions(data.points if data.linked else None)
+        if not true:
+            continue
         by_method = {m: _recovered(found, test, m, seed) for m in methods if (m, test, seed, 1) in found.tracks}
         for (t, mother), xy in true.items():
             if len(xy) < 2 or not 1 <= t < len(data.source):

@@ -1,55 +1,28 @@
 """The chapter's figures, drawn from what `examples` and `evaluation` found; nothing is computed here.
 
-An example that is a sentence, because the data have nothing to show, is drawn as that sentence.
+An example that is a sentence, because the data have nothing to show, is drawn as that sentence. Diagrams are drawn in
+`figures_diagrams`, tracks in `figures_tracks`; all have their names here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..plotting import COLOURS, bare, style
+from .drawing import CELL, COLOUR, HEAT, MATCH, Example, ring, sentence, show, subplots
+from .figures_diagrams import architecture, overview
+from .figures_tracks import gain_by_difficulty, strips, trajectories
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Example = dict[str, Any] | str
-RED, BLUE = "#D62728", "#0072B2"
-COLOUR = dict(
-    zip(
-        ("Ours", "MPM", "BF", "assignment", "laptrack", "CMF", "GDA", "Fogbank"),
-        ("#E69F00", "#0072B2", "#D55E00", "#7F7F7F", "#000000", "#009E73", "#CC79A7", "#56B4E9"),
-        strict=True,
-    )
-) | {"A-Graph": "#8A6D00", "Ours w/o ml": "#B07AA1"}
-
-
-def _subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - as matplotlib
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*args, **kwargs)
-
-
-def sentence(text: str) -> Figure:
-    """A figure that says why there is none."""
-    with style():
-        figure, axis = _subplots(figsize=(7.0, 1.0))
-        bare(axis)
-        axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
-    return figure
-
-
-def _show(axis: Axes, image: NDArray[Any], title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's
-    axis.imshow(image, **{"cmap": "gray", **look})
-    axis.set_title(title, fontsize=8.5)
-    bare(axis)
-    axis.set_xlim(-0.5, image.shape[1] - 0.5)
-    axis.set_ylim(image.shape[0] - 0.5, -0.5)
+__all__ = [
+    "architecture", "conditions", "detections", "frames_and_nuclei", "gain_by_difficulty", "masked_loss", "overview",
+    "propagation", "sentence", "strips", "training_curves", "trajectories",
+]  # fmt: skip
 
 
 def frames_and_nuclei(example: Example) -> Figure:
@@ -58,104 +31,55 @@ def frames_and_nuclei(example: Example) -> Figure:
         return sentence(example)
     n = len(example["frames"])
     with style():
-        figure, axes = _subplots(2, n + 1, figsize=(1.35 * (n + 1), 3.1), squeeze=False)
+        figure, axes = subplots(2, n + 1, figsize=(7.8, 2.45), squeeze=False, width_ratios=[1] * n + [1.5])
         for k, number in enumerate(example["frames"]):
-            _show(axes[0, k], example["phase"][k], f"frame {number}")
+            show(axes[0, k], example["phase"][k], f"frame {number}")
             bare(axes[1, k])
             if example["nuclei"][k] is None:
-                axes[1, k].text(0.5, 0.5, "x", color=RED, ha="center", va="center", fontsize=22)
+                axes[1, k].set_box_aspect(1)
+                axes[1, k].plot(0.5, 0.5, "x", color=CELL, markersize=14, transform=axes[1, k].transAxes)
             else:
-                _show(axes[1, k], example["nuclei"][k])
-        _show(axes[0, n], example["behind"], "positions")
-        axes[0, n].plot(*example["centroids"].T, ".", color=RED, markersize=4)
-        axes[1, n].axis("off")
-        source = example["source"].replace(": ", ":\n")
-        axes[1, n].text(0.5, 0.6, source, ha="center", va="center", fontsize=7, wrap=True)
-        axes[0, 0].set_ylabel("(a) phase", fontsize=8.5)
-        axes[1, 0].set_ylabel("nuclear stain", fontsize=8.5)
-    return figure
-
-
-def overview(example: Example) -> Figure:
-    """Fig. 2: the three steps on one cell of this run."""
-    if isinstance(example, str):
-        return sentence(example)
-    panels = [
-        ("frame t", example["pair"][0], {}, "match"),
-        ("frame t+1, the cell", example["pair"][1], {}, "cell"),
-        ("(1) co-detection: $L_{t+1}$", example["likelihood"][1], {"vmin": 0, "vmax": 1, "cmap": "magma"}, "cell"),
-        ("(2-1) relevance, t", example["relevance"][0], {"cmap": "magma", "vmin": 0, "vmax": 1}, ""),
-        ("(2-1) relevance, t+1", example["relevance"][1], {"cmap": "magma", "vmin": 0, "vmax": 1}, "cell"),
-        ("(2-2) masked frame t", example["masked"][0], {}, ""),
-        (
-            f"response $L'_t$, score {example['score']:.2f}",
-            example["response"],
-            {"vmin": 0, "vmax": 1, "cmap": "magma"},
-            "match",
-        ),
-        ("(3) pseudo-label", example["target"], {"vmin": 0, "vmax": 1, "cmap": "magma"}, ""),
-        ("(3) MPM's answer", example["output"], {"vmin": 0, "vmax": 1, "cmap": "magma"}, ""),
-    ]
-    with style():
-        figure, axes = _subplots(2, 5, figsize=(8.0, 3.6))
-        for axis, (title, image, look, marked) in zip(axes.flat, panels, strict=False):
-            if image is None:
-                axis.axis("off")
-                continue
-            _show(axis, image, title, **look)
-            if marked and example[marked] is not None:
-                colour = RED if marked == "cell" else "#56B4E9"
-                axis.plot(*example[marked], "o", color=colour, fillstyle="none", markersize=9)
-        axes.flat[-1].axis("off")
-        axes.flat[-1].text(0.0, 0.5, "red: the cell at t+1\nblue: its match at t", fontsize=8.5, va="center")
-    return figure
-
-
-def architecture(example: Example) -> Figure:
-    """Fig. 3: the co-detection CNN, each part with its output's shape."""
-    if isinstance(example, str):
-        return sentence(example)
-    from matplotlib.patches import FancyBboxPatch
-
-    shapes, names = example["shapes"], list(example["shapes"])
-    per_row = 6
-    with style():
-        rows = -(-len(names) // per_row)
-        figure, axis = _subplots(figsize=(8.0, 1.0 * rows + 0.3))
-        bare(axis)
-        axis.set_xlim(-0.5, per_row - 0.5)
-        axis.set_ylim(-rows + 0.45, 0.55)
-        for k, name in enumerate(names):
-            x, y = k % per_row, -(k // per_row)
-            look: dict[str, Any] = {"boxstyle": "round,pad=0.02", "facecolor": "#EAF2F8", "edgecolor": BLUE}
-            axis.add_patch(FancyBboxPatch((x - 0.36, y - 0.25), 0.72, 0.5, **look))
-            axis.text(x, y, f"{name}\n{'x'.join(map(str, shapes[name]))}", ha="center", va="center", fontsize=7.5)
-            if k % per_row:
-                arrow = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0}
-                axis.annotate("", xy=(x - 0.4, y), xytext=(x - 0.6, y), arrowprops=arrow)
-        axis.set_title(
-            f"parts in the order they are made, output channels x height x width for two {example['size']}-px frames; "
-            f"{example['n_parameters']:,} parameters",
-            fontsize=8.5,
-        )
+                show(axes[1, k], example["nuclei"][k])
+        for axis in axes[:, n]:
+            axis.remove()
+        big = figure.add_subplot(axes[0, 0].get_gridspec()[:, n])
+        show(big, example["behind"], f"(b) centroids, frame {example['frames'][0]}")
+        big.plot(*example["centroids"].T, ".", color=CELL, markersize=5)
+        big.set_xlabel(example["source"].replace(": ", ":\n"), fontsize=8)
+        axes[0, 0].set_ylabel("(a) phase\ncontrast", fontsize=8.5)
+        axes[1, 0].set_ylabel("nuclear stain\n(cross: none)", fontsize=8.5)
     return figure
 
 
 def masked_loss(example: Example) -> Figure:
-    """Fig. 4: image, pseudo-label with the discs that are left out, and what MPM learns without and with the mask."""
+    """Fig. 4: image, pseudo-label with the discs that are left out, what MPM learns, and that on the image."""
     if isinstance(example, str):
         return sentence(example)
-    names = list(example["outputs"])
+    names = {"Ours w/o ml": "without the mask", "Ours": "with the mask"}
     with style():
-        figure, axes = _subplots(1, 2 + len(names), figsize=(2.0 * (2 + len(names)), 2.4))
-        _show(axes[0], example["image"], f"(a) frame {example['frame']}: {example['what']}")
-        _show(axes[1], example["target"], "(b) pseudo-label, left out: white", cmap="magma", vmin=0, vmax=1)
-        axes[1].contour(example["ignored"], [0.5], colors="white", linewidths=1.2)
-        for axis, name in zip(axes[2:], names, strict=True):
-            what = "with the mask" if name == "Ours" else "without the mask"
-            _show(axis, example["outputs"][name], f"(c) trained {what}", cmap="magma", vmin=0, vmax=1)
-        for axis in axes:
-            axis.plot(*example["cell"], "o", color="#56B4E9", fillstyle="none", markersize=12)
+        outputs = example["outputs"]
+        n = len(outputs)
+        figure, axes = subplots(n, 4, figsize=(7.6, 1.87 * n + 0.45), squeeze=False)
+        titles = ("(a) phase contrast", "(b) pseudo-label", "(c) MPM's output", "(d) output on image")
+        for row, (name, output) in zip(axes, outputs.items(), strict=True):
+            a, b, c, d = titles if row[0] is axes[0, 0] else ("",) * 4
+            show(row[0], example["image"], a)
+            show(row[1], example["target"], b, **HEAT)
+            if name == "Ours":
+                covered = np.ma.masked_where(~example["ignored"], np.ones(example["ignored"].shape))
+                row[1].imshow(covered, cmap="gray", vmin=0, vmax=1)
+            show(row[2], output, c, **HEAT)
+            show(row[3], example["image"], d)
+            strong = np.clip(output, 0, 1)
+            row[3].imshow(strong, alpha=np.clip(2 * strong, 0, 0.7), **HEAT)
+            for axis in row:
+                ring(axis, example["cell"], MATCH, 13)
+            row[0].set_ylabel(names.get(name, name), fontsize=9)
+        figure.suptitle(
+            f"frame {example['frame']} of the training sequence; blue circle: {example['what']}; "
+            "white: left out of the loss",
+            fontsize=9,
+        )
     return figure
 
 
@@ -167,39 +91,14 @@ def conditions(example: Example) -> Figure:
 
     with style():
         n = len(example["images"])
-        figure, axes = _subplots(2, n, figsize=(1.9 * n, 4.0), squeeze=False)
+        figure, axes = subplots(2, n, figsize=(max(1.9 * n, 3.8), 4.0), squeeze=False)
         for k, (name, image) in enumerate(example["images"].items()):
             top, bottom, left, right = example["boxes"][name]
-            _show(axes[0, k], image, name)
-            axes[0, k].add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=RED))
-            _show(axes[1, k], image[top:bottom, left:right], "enlarged")
-    return figure
-
-
-def strips(images: Sequence[NDArray[Any]], rows: Mapping[str, pd.DataFrame], frames: Sequence[int]) -> Figure:
-    """Figs. 6, 7 and 10: frames in columns, in each row the tracks of one method, one colour for each track.
-
-    Args:
-        images: One for each frame and row, row by row; or one for each frame, used in all rows.
-        rows: Tracks (frame, id, x, y) by name.
-        frames: Their numbers.
-    """
-    if not rows:
-        return sentence("None of these methods is in this run.")
-    with style():
-        figure, axes = _subplots(len(rows), len(frames), figsize=(1.6 * len(frames), 1.65 * len(rows)), squeeze=False)
-        for i, (name, tracks) in enumerate(rows.items()):
-            for k, t in enumerate(frames):
-                axis = axes[i, k]
-                _show(axis, images[i * len(frames) + k] if len(images) > len(frames) else images[k])
-                if not i:
-                    axis.set_title(f"frame {t}", fontsize=8.5)
-                for track, part in tracks[(tracks["frame"] <= t) & (tracks["frame"] > t - 6)].groupby("id"):
-                    if (part["frame"] == t).any():
-                        colour = COLOURS[int(str(track)) % len(COLOURS)]
-                        axis.plot(part["x"], part["y"], "-", color=colour, linewidth=1.4)
-                        axis.plot(part["x"].iloc[-1], part["y"].iloc[-1], "o", color=colour, markersize=3)
-            axes[i, 0].set_ylabel(name, fontsize=8.5)
+            show(axes[0, k], image, name)
+            axes[0, k].add_patch(
+                Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=CELL, linewidth=1.4)
+            )
+            show(axes[1, k], image[top:bottom, left:right], f"{right - left} px square")
     return figure
 
 
@@ -209,16 +108,18 @@ def detections(example: Example) -> Figure:
         return sentence(example)
     with style():
         places = example["places"]
-        figure, axes = _subplots(len(places), 4, figsize=(7.6, 2.1 * len(places)), squeeze=False)
+        figure, axes = subplots(len(places), 4, figsize=(7.6, 2.15 * len(places)), squeeze=False)
         for row, place in zip(axes, places, strict=True):
-            _show(row[0], place["image"], f"(a) {place['test']}, frame {place['frame']}")
+            show(row[0], place["image"], f"(a) {place['test']}, frame {place['frame']}")
+            wrong = {name: f"{n} error{'s' * (n != 1)}" for name, n in place["errors"].items()}
             for axis, key, title in (
-                (row[1], "truth", "(b) truth"),
-                (row[2], "detector", f"(c) one frame: {place['errors']['detector']} errors"),
-                (row[3], "codetection", f"(d) two frames: {place['errors']['codetection']} errors"),
+                (row[1], "truth", f"(b) truth: {len(place['truth'])} cells"),
+                (row[2], "detector", f"(c) one frame: {wrong['detector']}"),
+                (row[3], "codetection", f"(d) two frames: {wrong['codetection']}"),
             ):
-                _show(axis, place["image"], title)
-                axis.plot(*place[key].T, "+", color=RED, markersize=7)
+                show(axis, place["image"], title)
+                colour = MATCH if key == "truth" else CELL
+                axis.plot(*place[key].T, "+", color=colour, markersize=8, markeredgewidth=1.8)
             row[0].set_ylabel(place["what"], fontsize=8.5)
     return figure
 
@@ -229,74 +130,39 @@ def propagation(example: Example) -> Figure:
         return sentence(example)
     with style():
         cells = example["cells"]
-        figure, axes = _subplots(len(cells), 7, figsize=(8.4, 1.6 * len(cells) + 0.2), squeeze=False)
-        warm = {"cmap": "magma", "vmin": 0, "vmax": 1}
+        figure, axes = subplots(len(cells), 7, figsize=(7.8, 1.27 * len(cells) + 0.1), squeeze=False)
         for row, one in zip(axes, cells, strict=True):
-            titles = ["$I_t$", "$I_{t+1}$", "$L_t$", "$L_{t+1}$", "$I'_t$", "$I'_{t+1}$"]
-            titles.append(f"$L'_t$, s = {one['score']:.2f}")
+            titles = ["$I_t$", "$I_{t+1}$", "$L_t$", "$L_{t+1}$", "$I'_t$", "$I'_{t+1}$", "$L'_t$"]
+            if one["match"] is not None:
+                titles[-1] += f", score {one['score']:.2f}"
+            grey = [{"vmin": np.percentile(i, 0.5), "vmax": np.percentile(i, 99.5) + 1e-6} for i in one["pair"]]
+            looks = [*grey, HEAT, HEAT, *grey, HEAT]
             images = (*one["pair"], *one["likelihood"], *one["masked"], one["response"])
-            for k, (axis, title, image) in enumerate(zip(row, titles, images, strict=True)):
-                _show(axis, image, title, **(warm if k in (2, 3, 6) else {}))
-                if k in (1, 3, 5):
-                    axis.plot(*one["cell"], "o", color=RED, fillstyle="none", markersize=8)
-                elif one["match"] is not None:
-                    axis.plot(*one["match"], "o", color="#56B4E9", fillstyle="none", markersize=8)
-            row[0].set_ylabel(one["what"].replace(" of", "\nof").replace(" to", "\nto"), fontsize=7.5)
-    return figure
-
-
-def trajectories(image: NDArray[Any], tracks: pd.DataFrame) -> Figure:
-    """Fig. 11: trajectories in x, y and time, and on the last frame."""
-    import matplotlib.pyplot as plt
-
-    with style():
-        figure = plt.figure(figsize=(7.6, 3.6))
-        space: Any = figure.add_subplot(1, 2, 1, projection="3d")
-        flat = figure.add_subplot(1, 2, 2)
-        _show(flat, image, "(b) all tracks on the last frame")
-        for track, part in tracks.groupby("id"):
-            colour = COLOURS[int(str(track)) % len(COLOURS)]
-            space.plot(part["x"], part["y"], part["frame"], color=colour, linewidth=1.2)
-            flat.plot(part["x"], part["y"], color=colour, linewidth=1.2)
-        space.set(xlabel="x (px)", ylabel="y (px)", zlabel="frame", title="(a) in space and time")
-        space.invert_yaxis()
-        space.set_box_aspect(None, zoom=0.85)
-    return figure
-
-
-def gain_by_difficulty(table: pd.DataFrame) -> Figure:
-    """Links recovered against displacement over the nearest neighbour's distance; divisions apart on the right."""
-    if not len(table):
-        return sentence("No links to compare in this run.")
-    with style():
-        figure, (axis, side) = _subplots(1, 2, figsize=(7.8, 3.6), width_ratios=[3, 1], sharey=True)
-        moved = table[~table["daughters"]]
-        bins = moved[["low_edge", "high_edge"]].drop_duplicates().to_numpy()
-        for name, part in moved.groupby("method", sort=False):
-            axis.plot(np.arange(len(part)), part["recovered"], "o-", color=COLOUR[str(name)], markersize=4, label=name)
-        counts = moved[moved["method"] == moved["method"].iloc[0]]["n"].to_list()
-        labels = [f"{a:g} to {b:g}\n{n} links" for (a, b), n in zip(bins, counts, strict=True)]
-        axis.set_xticks(np.arange(len(bins)), labels, fontsize=7.5)
-        axis.set(xlabel="displacement / distance of the nearest neighbour", ylabel="share of true links recovered")
-        divided = table[table["daughters"]].reset_index(drop=True)
-        side.bar(np.arange(len(divided)), divided["recovered"].fillna(0), color=[COLOUR[m] for m in divided["method"]])
-        side.set_xticks(np.arange(len(divided)), divided["method"], rotation=90, fontsize=7.5)
-        side.set_title(f"mother to daughter\n{int(divided['n'].max())} links", fontsize=8.5)
-        axis.legend(fontsize=8)
+            for k, (axis, title, image, look) in enumerate(zip(row, titles, images, looks, strict=True)):
+                show(axis, image, title, **look)
+                later = k in (1, 3, 5)
+                ring(axis, one["cell"] if later else one["match"], CELL if later else MATCH)
+            t, t1 = one["frames"]
+            words = one["what"].replace(" of", "\nof").replace(" to", "\nto").replace(": ", ":\n")
+            row[0].set_ylabel(f"{words}\nframes {t}, {t1}", fontsize=7.5)
     return figure
 
 
 def training_curves(table: pd.DataFrame) -> Figure:
-    """The loss of every training against its step."""
+    """The loss of every training against its step; columns network, seed, step, loss."""
     if not len(table):
         return sentence("Nothing was trained in this run.")
+    names = {"codetection": "co-detection, interval", "detector": "single-frame detector"}
     with style():
-        figure, axis = _subplots(figsize=(7.0, 3.2))
-        for k, (name, part) in enumerate(table.groupby("network", sort=False)):
-            for _, one in part.groupby("seed"):
-                axis.plot(one["step"], one["loss"], color=COLOURS[k % len(COLOURS)], linewidth=1, label=name)
-        handles, names = axis.get_legend_handles_labels()
-        unique = dict(zip(names, handles, strict=True))
-        axis.legend(unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1, 0.5))
-        axis.set(xlabel="step", ylabel="loss", yscale="log")
+        figure, axis = subplots(figsize=(7.4, 3.2))
+        others = iter(c for c in COLOURS if c not in COLOUR.values())
+        more = iter(("#44AA99", "#AA4499", "#332288", "#999933", "#882255"))
+        for name, part in table.groupby("network", sort=False):
+            first, *rest = str(name).split(" ")
+            label = " ".join([names[first], *rest]) if first in names else str(name)
+            colour = COLOUR.get(str(name)) or next(others, None) or next(more, "#555555")
+            for k, (_, one) in enumerate(part.groupby("seed")):
+                axis.plot(one["step"], one["loss"], color=colour, linewidth=1.1, label="_" if k else label)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.set(xlabel="training step", ylabel="loss", yscale="log")
     return figure

@@ -40,8 +40,10 @@ def divisions(points: pd.DataFrame | None) -> dict[tuple[int, int], Array]:
     if points is None or "parent" not in points:
         return {}
     first = points.sort_values("frame").drop_duplicates("id")
-    born = first[first["parent"] >= 0].groupby(["frame", "parent"])
-    return {(int(t), int(mother)): part[["x", "y"]].to_numpy(float) for (t, mother), part in born}
+    born: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for t, mother, x, y in first.loc[first["parent"] >= 0, ["frame", "parent", "x", "y"]].to_numpy(float):
+        born.setdefault((int(t), int(mother)), []).append((x, y))
+    return {key: np.array(xy) for key, xy in born.items()}
 
 
 def at_border(xy: Array, shape: tuple[int, int], border_px: float) -> bool:
