@@ -262,7 +262,7 @@ def test_nothing_to_show_is_said() -> None:
     ):
         assert isinstance(example, str)
         assert example in texts(draw(example))
-    assert examples_tracks.division(empty) == "No division in this data."
+    assert examples_tracks.division(empty) == "No division in the frames of these tests."
     assert examples.training_curves(empty).empty
 
 

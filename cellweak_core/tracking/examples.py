@@ -30,6 +30,7 @@ from .splits import Split
 
 Example = dict[str, Any] | str
 CONTEXT_PX, VIEW_PX = 320, 112  # sides of the squares that networks and readers see
+SEQUENCE_PX = 256  # of the square of Fig. 1
 IGNORED_RADIUS_PX, PSEUDO_SIGMA_PX, Z_PX = 18.0, 6.0, 5.0  # as `training.DEFAULTS`
 BORDER_PX = 16  # cells nearer to it are shown only where there are no others
 FEW = 12  # places that are tried before one is chosen: each costs a pass of the networks
@@ -37,6 +38,8 @@ FEW = 12  # places that are tried before one is chosen: each costs a pass of the
 
 def frames_and_nuclei(data: TrackingData, n: int = 6, every: int = 3) -> Example:
     """Fig. 1: phase contrast in successive frames, the stain in every `every`-th, and centroids of one frame.
+
+    Of large images the square where most cells are.
 
     Args:
         data: With or without nuclei.
@@ -48,7 +51,8 @@ def frames_and_nuclei(data: TrackingData, n: int = 6, every: int = 3) -> Example
         x, y, and `source` of them in words.
     """
     steps = range(min(n, len(data.source)))
-    stain = [data.nuclei[t] if data.nuclei is not None and t % every == 0 else None for t in steps]
+    box = square(crowd(data, 0, SEQUENCE_PX), data.source.shape, SEQUENCE_PX)
+    stain = [cut(data.nuclei[t], box) if data.nuclei is not None and t % every == 0 else None for t in steps]
     if data.nuclei is not None:
         xy, source = positions(nuclei_points(data.nuclei.part(range(1))), 0), "nuclear stain: centroids found in it"
     elif data.points is not None:
@@ -57,10 +61,10 @@ def frames_and_nuclei(data: TrackingData, n: int = 6, every: int = 3) -> Example
         xy, source = np.zeros((0, 2)), "neither stain nor positions in this data"
     return {
         "frames": [data.source.numbers[t] for t in steps],
-        "phase": [data.source[t] for t in steps],
+        "phase": [cut(data.source[t], box) for t in steps],
         "nuclei": stain,
-        "behind": data.source[0] if data.nuclei is None else data.nuclei[0],
-        "centroids": xy,
+        "behind": cut((data.nuclei or data.source)[0], box),
+        "centroids": inside(xy, box),
         "source": source,
     }
 

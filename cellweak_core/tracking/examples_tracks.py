@@ -68,7 +68,7 @@ def division(
             rank = (at_border(xy.mean(0), data.source.shape, side_px / 4), not (seen and seen[-1] and not seen[0]))
             tried.append((*rank, not any(seen), len(tried), test, t, xy.mean(0)))
     if not tried:
-        return "No division in this data."
+        return "No division in the frames of these tests."
     *_, test, t, xy = min(tried, key=lambda one: one[:4])
     source = found.split.tests[test].source
     frames = list(range(max(0, t - 2), min(t + 3, len(source))))

@@ -91,7 +91,7 @@ def conditions(example: Example) -> Figure:
 
     with style():
         n = len(example["images"])
-        figure, axes = subplots(2, n, figsize=(max(1.9 * n, 3.8), 4.0), squeeze=False)
+        figure, axes = subplots(2, n, figsize=(max(1.9 * n, 6.0), 4.0), squeeze=False)
         for k, (name, image) in enumerate(example["images"].items()):
             top, bottom, left, right = example["boxes"][name]
             show(axes[0, k], image, name)
