@@ -342,51 +342,75 @@ def test_suppression_invariants(seed: int, n: int, iou: float) -> None:
 # --- heat maps
 
 
-@pytest.mark.parametrize("reduce", ["mean", "max"])
-@pytest.mark.parametrize(("shape", "size", "stride"), [((14, 17), 6, 2), ((12, 12), 6, 3), ((20, 15), 3, 5)])
-def test_heatmap_pixel_by_pixel(reduce: str, shape: tuple[int, int], size: int, stride: int) -> None:
+@pytest.mark.parametrize(("shape", "size", "stride"), [((14, 17), 6, 2), ((12, 12), 6, 3), ((21, 15), 5, 5)])
+def test_a_window_stands_at_its_centre(shape: tuple[int, int], size: int, stride: int) -> None:
     ny, nx = ((length - size) // stride + 1 for length in shape)
     probabilities = np.random.default_rng(0).random((ny, nx))
     expected = np.full(shape, np.nan)
-    for y in range(shape[0]):
-        for x in range(shape[1]):
-            covering = [
-                probabilities[i, j]
-                for i in range(ny)
-                for j in range(nx)
-                if stride * i <= y < stride * i + size and stride * j <= x < stride * j + size
-            ]
-            if covering:
-                expected[y, x] = np.mean(covering) if reduce == "mean" else max(covering)
-    found = detection.heatmap(probabilities, shape, size, stride, reduce)  # type: ignore[arg-type]
+    first = (size - stride) // 2  # a cell one stride wide round the window's centre
+    for i in range(ny):
+        for j in range(nx):
+            for y in range(stride):
+                for x in range(stride):
+                    expected[stride * i + first + y, stride * j + first + x] = probabilities[i, j]
+    found = detection.centre_map(probabilities, shape, size, stride)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_heatmap_is_nan_where_no_window_comes() -> None:
-    heat = detection.heatmap(np.full((2, 2), 0.5), (7, 6), size=3, stride=2)
-    assert np.isnan(heat[5:]).all()
-    assert np.isnan(heat[:, 5:]).all()
-    assert (heat[:5, :5] == 0.5).all()
+@pytest.mark.parametrize("side", [128, 130, 131])
+def test_a_box_has_its_peak_in_its_middle(side: int) -> None:
+    probabilities = np.zeros(((side - 32) // 4 + 1,) * 2)
+    probabilities[3, 20] = 0.97
+    [box] = detection.boxes(probabilities).itertuples()
+    heat = detection.centre_map(probabilities, (side, side))
+    y, x = np.nonzero(heat == np.float32(0.97))
+    assert (y.mean() + 0.5, x.mean() + 0.5) == (box.y + 16, box.x + 16)
+    assert np.isnan(heat[:14]).all()
+    assert not np.isnan(heat[14 : 14 + 4 * len(probabilities), 14 : 14 + 4 * len(probabilities)]).any()
 
 
-def test_heatmap_of_the_authors_grid_leaves_its_border_empty() -> None:
-    heat = detection.heatmap(np.ones((24, 24)), (128, 128))
-    assert np.isnan(heat[124:]).all()
-    assert (heat[:124, :124] == 1).all()
-    assert not np.isnan(detection.heatmap(np.ones((25, 25)), (128, 128))).any()
-
-
-def test_heatmap_refusals() -> None:
+def test_centre_map_refusals() -> None:
     with pytest.raises(
         ValueError, match=r"\(25, 25\) windows of 32 px at stride 4 need .*\(128, 128\), got \(127, 128\)"
     ):
-        detection.heatmap(np.ones((25, 25)), (127, 128))
-    with pytest.raises(ValueError, match='expected "mean" or "max"'):
-        detection.heatmap(np.ones((1, 1)), (32, 32), reduce="median")  # type: ignore[arg-type]
+        detection.centre_map(np.ones((25, 25)), (127, 128))
     for empty in (np.ones((0, 3)), np.ones(3)):
         with pytest.raises(ValueError, match=r"expected \(ny, nx\), not empty"):
-            detection.heatmap(empty, (64, 64))
+            detection.centre_map(empty, (64, 64))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_at_rosettes_window_by_window(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    maps = [rng.random((3, 4)), rng.random((2, 2)), rng.random((1, 3))]
+    centres = [rng.uniform(0, 16, (rng.integers(0, 4), 2)) for _ in maps]
+    hit, chance = detection.at_rosettes(maps, centres, size=6, stride=3)
+    for k, (probabilities, places) in enumerate(zip(maps, centres, strict=True)):
+        holds = {
+            (i, j): any(3 * j <= x < 3 * j + 6 and 3 * i <= y < 3 * i + 6 for x, y in places)
+            for i in range(probabilities.shape[0])
+            for j in range(probabilities.shape[1])
+        }
+        best = max(holds, key=lambda at: probabilities[at])
+        assert hit[k] == holds[best]
+        assert chance[k] == pytest.approx(sum(holds.values()) / len(holds))
+
+
+def test_at_rosettes_by_hand() -> None:
+    probabilities = np.zeros((25, 25))
+    probabilities[2, 4] = 0.9  # the window from y = 8, x = 16 up to 40, 48
+    inside, below = np.array([[47.9, 8.0]]), np.array([[30.0, 40.0]])
+    hit, _ = detection.at_rosettes([probabilities] * 3, [inside, below, np.zeros((0, 2))])
+    assert hit.tolist() == [True, False, False]
+
+
+def test_strongest_takes_one_of_each_group_first() -> None:
+    scores = np.array([0.5, 0.9, 0.8, 0.7, 0.6])
+    groups = ["b", "a", "a", "c", "a"]
+    assert detection.strongest(scores, groups, 4).tolist() == [1, 3, 0, 2]
+    assert detection.strongest(scores, groups, 9).tolist() == [1, 3, 0, 2, 4]
+    assert detection.strongest(scores[:0], [], 2).tolist() == []
 
 
 # --- confidence groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -56,47 +55,75 @@ def non_maximum_suppression(boxes: pd.DataFrame, iou: float = 0.3) -> pd.DataFra
     return ranked.iloc[kept].reset_index(drop=True)
 
 
-def heatmap(
-    probability_map: np.ndarray,
-    image_shape: Sequence[int],
-    size: int = 32,
-    stride: int = 4,
-    reduce: Literal["mean", "max"] = "mean",
-) -> np.ndarray:
-    """Every pixel's mean (or highest) probability over the windows that cover it, to lay over the image.
+def centre_map(probability_map: np.ndarray, image_shape: Sequence[int], size: int = 32, stride: int = 4) -> np.ndarray:
+    """Every window's probability drawn at the window's centre, one stride wide, to lay over the image (Fig. 11).
+
+    Deviation: the rosettes paper does not say how its Fig. 11 lays the windows' probabilities over the image. Here each
+    stands at its window's centre; averaged over the up to 64 windows that cover a pixel, no peak would reach the
+    probability that its box has.
 
     Args:
         probability_map: `(ny, nx)` probabilities of `sliding_probability`.
         image_shape: `(H, W)` of the image in px.
         size: Side of a window in px.
-        stride: Step between windows in px.
-        reduce: "mean" or "max".
+        stride: Step between windows in px, at most `size`.
 
     Returns:
-        `(H, W)` float32, NaN where no window comes.
+        `(H, W)` float32, NaN in the border where no window has its centre.
 
     Raises:
-        ValueError: If the windows do not fit into the image, or `reduce` is neither.
+        ValueError: If the windows do not fit into the image.
     """
     probabilities = _as_map(probability_map)
-    if reduce not in ("mean", "max"):
-        raise ValueError(f'reduce: expected "mean" or "max", got {reduce!r}')
     need_y, need_x = (stride * (count - 1) + size for count in probabilities.shape)
     if len(image_shape) != 2 or need_y > image_shape[0] or need_x > image_shape[1]:
         raise ValueError(
             f"image_shape: {probabilities.shape} windows of {size} px at stride {stride} need (H, W) of at "
             f"least ({need_y}, {need_x}), got {tuple(image_shape)}"
         )
-    windows = np.zeros(tuple(image_shape))
-    heat = np.full(windows.shape, 0.0 if reduce == "mean" else -np.inf)
-    combine = np.add if reduce == "mean" else np.maximum
-    for (i, j), probability in np.ndenumerate(probabilities):
-        at = np.s_[stride * i : stride * i + size, stride * j : stride * j + size]
-        windows[at] += 1
-        heat[at] = combine(heat[at], probability)
-    if reduce == "mean":
-        np.divide(heat, windows, out=heat, where=windows > 0)
-    return np.where(windows > 0, heat, np.nan).astype(np.float32)
+    heat = np.full(tuple(image_shape), np.nan, np.float32)
+    first, (ny, nx) = (size - stride) // 2, probabilities.shape
+    cells = probabilities.repeat(stride, 0).repeat(stride, 1)
+    heat[first : first + stride * ny, first : first + stride * nx] = cells
+    return heat
+
+
+def at_rosettes(
+    probability_maps: Sequence[np.ndarray], centres: Sequence[np.ndarray], size: int = 32, stride: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each image's most probable window holds a rosette's centre, and how many of its windows do.
+
+    Args:
+        probability_maps: `(ny, nx)` probabilities of each image.
+        centres: `(k, 2)` x, y of each image's rosettes, px.
+        size: Side of a window in px.
+        stride: Step between windows in px.
+
+    Returns:
+        `(N,)` bool, and `(N,)` the share of windows that hold one: what a window taken at random would reach.
+    """
+    hit, chance = np.zeros(len(probability_maps), bool), np.zeros(len(probability_maps))
+    for k, (each, places) in enumerate(zip(probability_maps, centres, strict=True)):
+        probabilities = _as_map(each)
+        y, x = (stride * np.arange(count)[:, None] for count in probabilities.shape)
+        at_x, at_y = np.asarray(places, float).reshape(-1, 2).T
+        holds_y = (at_y >= y) & (at_y < y + size)  # (ny, k)
+        holds_x = (at_x >= x) & (at_x < x + size)  # (nx, k)
+        holds = (holds_y[:, None] & holds_x[None]).any(-1)
+        hit[k], chance[k] = holds.flat[int(probabilities.argmax())], holds.mean()
+    return hit, chance
+
+
+def strongest(scores: np.ndarray, groups: Sequence[str], n: int) -> np.ndarray:
+    """Positions of the n highest scores, one of each group first: images of one embryo are near-copies.
+
+    >>> strongest(np.array([0.9, 0.8, 0.7, 0.6]), ["a", "a", "b", "a"], 3).tolist()
+    [0, 2, 1]
+    """
+    frame = pd.DataFrame({"score": np.asarray(scores, float), "group": list(groups)})
+    frame = frame.sort_values("score", ascending=False, kind="stable")
+    frame["turn"] = frame.groupby("group").cumcount()
+    return frame.sort_values("turn", kind="stable").index.to_numpy()[:n]
 
 
 def _as_map(probability_map: np.ndarray) -> np.ndarray:
