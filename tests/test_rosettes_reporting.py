@@ -9,21 +9,21 @@ import pandas as pd
 import pytest
 
 from cellweak_core import published
-from cellweak_core.rosettes.evaluation import METRICS
+from cellweak_core.rosettes.evaluation import METRICS, with_intervals
+from cellweak_core.rosettes.overviews import readable, weak_counts, weak_overview, with_window_run
 from cellweak_core.rosettes.reporting import (
     beside_paper,
-    claims,
     classifier_rows,
     printed_accuracy,
     recorded_classes,
     recorded_gains,
     recorded_losses,
-    weak_overview,
+    scan_rows,
     weak_rows,
     wgan_rows,
     window_rows,
-    with_window_run,
 )
+from cellweak_core.rosettes.weak import weak_comparison
 from cellweak_core.tables import rows_frame
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -168,8 +168,8 @@ def test_beside_paper_has_every_printed_number_and_this_runs(paper: pd.DataFrame
     sd, clusters = "sd of the conv1 weights", "tight clusters in the t-SNE of the fc1 weights"
     ratio, windows = "accuracy @ 20 % relative to @ 100 %", "(n = 55 test windows)"
     expected = {
-        ("Fig. 5a", "Conventional classifier", sd): ("0.285 weight", "0.300 weight (n = 1 trainings)"),
-        ("Fig. 5b", gan, sd): ("0.192 weight", "0.100 weight (n = 1 trainings)"),
+        ("Fig. 5a", "Conventional classifier", sd): ("0.285 weight", "0.300 weight (n = 1 training)"),
+        ("Fig. 5b", gan, sd): ("0.192 weight", "0.100 weight (n = 1 training)"),
         ("Fig. 6b", gan, clusters): ("3 clusters", "3 clusters (n = 4 points)"),
         ("Fig. 9a", gan, "accuracy"): ("86 %", f"90 [80, 100] % {windows}"),
         ("Fig. 9b", gan, "accuracy"): ("82 %", f"60 [50, 70] % {windows}"),
@@ -317,14 +317,58 @@ def test_window_networks_of_a_second_run_replace_the_first() -> None:
     assert len(both) == len(first)
 
 
-def test_claims_are_read_off_the_rows() -> None:
-    plain, gan = "Conventional classifier", "GAN-based classifier"
-    values = [
-        (plain, "sd of the conv1 weights", 0.3),
-        (gan, "sd of the conv1 weights", 0.2),
-        (plain, "accuracy @ 20 %", 80.0),
-        (gan, "accuracy @ 20 %", 79.0),
-    ]
-    table = claims(pd.DataFrame(values, columns=["row", "column", "value"]))
-    assert table["seen here"].tolist() == ["smaller", "GAN not ahead"]
-    assert table[["conventional", "GAN"]].to_numpy().tolist() == [[0.3, 0.2], [80.0, 79.0]]
+def test_a_caption_says_what_stands_behind_the_numbers() -> None:
+    frame = pd.concat([evaluated(), evaluated(day="d2", n=6, n_groups=4, n_runs=1)])
+    counts = weak_counts(framed(keyed(weak_rows(frame.drop_duplicates(["method", "fraction", "day", "metric"])))))
+    expected = "n = 8 images of 2 embryos on d1, 6 images of 4 embryos on d2; means of 3 trainings"
+    assert counts == f"{expected}; brackets: 95 % over embryos"
+
+
+def test_tables_shown_have_columns_for_a_reader() -> None:
+    wide = weak_comparison(evaluated(), 1.0)
+    shown = readable(wide)
+    assert list(shown.columns) == [
+        "method", "test day", *METRICS[:4], "trainings", "labels", "images", "embryos",
+    ]  # fmt: skip
+    assert set(shown["test day"]) == {"d1", "mean of the days"}
+    assert set(wide["day"]) == {"d1", "all"}  # what was given is as it was
+
+
+# --- Fig. 11 as numbers
+
+
+def scanned() -> tuple[list[np.ndarray], np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Six images of three embryos, 25 windows each of 32 px over 48 px; rosettes in the first four."""
+    rng = np.random.default_rng(0)
+    maps = [rng.uniform(0, 0.5, (5, 5)) for _ in range(6)]
+    for k, at in enumerate([(0, 0), (0, 0), (4, 4), (0, 0)]):
+        maps[k][at] = 0.9 - k / 10
+    centres = [np.array([[5.0, 5.0]]), np.array([[10.0, 3.0]]), np.array([[40.0, 40.0]]), np.array([[45.0, 45.0]])]
+    target, groups = np.array([1, 1, 1, 1, 0, 0]), np.array(list("aabbcc"))
+    return maps, target, groups, [*centres, np.zeros((0, 2)), np.zeros((0, 2))]
+
+
+def test_scan_rows_by_hand() -> None:
+    maps, target, groups, centres = scanned()
+    rows = keyed(scan_rows(maps, target, groups, centres, 200, 3))
+    at = {column: row for (_, _, column), row in rows.items()}
+    hit, chance = at["most probable window holds a centre"], at["any window holds a centre"]
+    assert (hit["value"], hit["n"]) == (0.75, 4)  # the fourth looks into the wrong corner
+    assert (hit["low"], hit["high"]) == (0.5, 1.0)  # embryo b alone, embryo a alone
+    # 2 x 2 of 25 windows begin at or before (5, 5), 3 x 1 before (10, 3); 2 x 2 reach past (40, 40), one (45, 45)
+    assert chance["value"] == pytest.approx((4 + 3 + 4 + 1) / 25 / 4)
+    auroc = at["AUROC of the most probable window"]
+    expected = with_intervals([m.max() for m in maps], target, groups, n_resamples=200, seed=3).set_index("metric")
+    assert (auroc["value"], auroc["low"]) == (expected.loc["AUROC", "value"], expected.loc["AUROC", "low"])
+    assert (auroc["value"], auroc["n"]) == (1.0, 6)
+    assert "over 3 embryos; n counts test images" in auroc["note"]
+    assert "over 2 embryos; n counts rosette images" in hit["note"]
+    assert len(framed(rows)) == 3
+
+
+def test_scan_rows_without_places_or_without_a_class() -> None:
+    maps, target, groups, centres = scanned()
+    assert [r["column"] for r in scan_rows(maps, target, groups, None, 50, 0)] == ["AUROC of the most probable window"]
+    assert [*scan_rows(maps[4:], target[4:], groups[4:], centres[4:], 50, 0)] == []
+    only = keyed(scan_rows(maps[:2], target[:2], groups[:2], centres[:2], 50, 0))
+    assert [column for _, _, column in only] == ["most probable window holds a centre", "any window holds a centre"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..markdown import counted
+from ..uncertainty import group_weights, percentile_interval
 from .classifiers import STARTS
-from .weak import interval_texts
+from .detection import at_rosettes
+from .evaluation import bootstrap_metrics
 from .windows import by_fraction, final
 
 Row = dict[str, Any]
@@ -179,6 +181,50 @@ def weak_rows(evaluated: pd.DataFrame) -> Iterator[Row]:
         }
 
 
+def scan_rows(
+    maps: Sequence[NDArray[Any]],
+    target: NDArray[np.int64],
+    groups: NDArray[Any],
+    centres: Sequence[NDArray[Any]] | None,
+    n_resamples: int,
+    seed: int,
+) -> Iterator[Row]:
+    """Fig. 11 as numbers: is an image's most probable window at a rosette, and does it tell the classes apart?
+
+    Args:
+        maps: Window probabilities of each scanned image, `(ny, nx)`.
+        target: `(N,)` 1 rosette, 0 other.
+        groups: `(N,)` embryo of each image.
+        centres: x, y of each image's rosettes, px, where they are known.
+        n_resamples: Bootstrap resamples of the embryos.
+        seed: Of the resamples.
+    """
+    row = {"item": "Fig. 11", "row": PAPER_NAMES["GAN"], "unit": "fraction"}
+    how = f"95 % bootstrap over {{}} embryos; n counts {{}}; one classifier with all labels, seed {seed}"
+    highest = np.array([float(each.max()) for each in maps])
+    values, draws = bootstrap_metrics(highest, target, groups, n_resamples=n_resamples, seed=seed)["AUROC"]
+    if np.isfinite(values[0]):
+        low, high = percentile_interval(draws)
+        note = how.format(len(np.unique(groups)), "test images")
+        column = "AUROC of the most probable window"
+        yield {**row, "column": column, "value": float(values[0]), **_ends(low, high), "n": len(maps), "note": note}
+    with_one = np.flatnonzero(target == 1).tolist()
+    if centres is None or not with_one:
+        return
+    hit, chance = at_rosettes([maps[i] for i in with_one], [centres[i] for i in with_one])
+    weights = group_weights(groups[with_one], n_resamples, seed)
+    low, high = percentile_interval((weights * hit).sum(1) / weights.sum(1))
+    note = how.format(len(np.unique(groups[with_one])), "rosette images of the test day")
+    column = "most probable window holds a centre"
+    yield {**row, "column": column, "value": float(hit.mean()), **_ends(low, high), "n": len(hit), "note": note}
+    note = "mean share of windows that hold a rosette's centre; n counts rosette images of the test day"
+    yield {**row, "column": "any window holds a centre", "value": float(chance.mean()), "n": len(hit), "note": note}
+
+
+def _ends(low: float, high: float) -> dict[str, float | None]:
+    return {"low": low, "high": high} if np.isfinite(low) and np.isfinite(high) else {"low": None, "high": None}
+
+
 def recorded_classes(published: pd.DataFrame, batch: str = "32_batch3") -> pd.DataFrame:
     """The authors' recorded accuracy, and precision and recall under their true name, with all and a fifth of labels.
 
@@ -229,7 +275,7 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
     for side in ("paper", "run"):
         columns = [f"{name}_{side}" for name in ("value", "low", "high", "unit", "n", "note")]
         texts[side] = [
-            format_value(value, low, high, unit) + _counted(n, note) if pd.notna(value) else "not in this run"
+            format_value(value, low, high, unit) + counted(n, note) if pd.notna(value) else "not in this run"
             for value, low, high, unit, n, note in both[columns].itertuples(index=False)
         ]
     return (
@@ -237,84 +283,6 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
         .assign(paper=texts["paper"], run=texts["run"])
         .rename(columns={"paper": "the paper", "run": "this run"})
     )
-
-
-def _counted(n: Any, note: str) -> str:  # noqa: ANN401 - an integer or a table's missing value
-    what = re.search(r"n counts ([^;]+)", note)
-    if pd.isna(n):
-        return ""
-    return f" (n = {int(n)} {what.group(1)})" if what else f" (n = {int(n)})"
-
-
-def weak_overview(rows: pd.DataFrame, metric: str = "AUROC") -> pd.DataFrame:
-    """Setting (b) from the rows of any results.json: methods down, shares of the labels and test days across.
-
-    Args:
-        rows: Rows of the one schema.
-        metric: A name of `evaluation.METRICS`; with "accuracy" a last row says what naming the commoner class gets.
-    """
-    own = rows[rows["item"] == "Setting (b)"]
-    part = own[own["column"].str.startswith(f"{metric} @ ")].copy()
-    part["condition"] = part["column"].str.removeprefix(f"{metric} @ ")
-    part["text"] = interval_texts(part)
-    wide = part.pivot(index="row", columns="condition", values="text")
-    methods, conditions = (list(dict.fromkeys(part[c])) for c in ("row", "condition"))
-    conditions.sort(key=lambda c: (-float(c.split(" %")[0]), "mean" not in c))
-    wide = wide.loc[methods, conditions].rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
-    rates = own[own["row"] == "majority class"]
-    if metric == "accuracy" and len(rates):
-        at = dict(zip(rates["column"].str.removeprefix("accuracy, "), rates["value"], strict=True))
-        mean = {"mean of the test days": sum(at.values()) / len(at)}
-        last = {c: f"{({**at, **mean})[c.split(', ', 1)[1]]:.3f}" for c in conditions}
-        wide = pd.concat([wide, pd.DataFrame([{"method": "majority class", **last}])], ignore_index=True)
-    return wide.fillna("not run")
-
-
-def with_window_run(rows: pd.DataFrame, window_rows: pd.DataFrame) -> pd.DataFrame:
-    """A recorded run whose window networks of setting (b) are those of a second one, which trained them to the end.
-
-    Args:
-        rows: Of the first run.
-        window_rows: Of the second; only its methods "conventional" and "GAN" are taken.
-    """
-    again = ("conventional", "GAN")
-    first = rows[~((rows["item"] == "Setting (b)") & rows["row"].isin(again))]
-    second = window_rows[(window_rows["item"] == "Setting (b)") & window_rows["row"].isin(again)]
-    return pd.concat([second, first], ignore_index=True)
-
-
-def claims(rows: pd.DataFrame) -> pd.DataFrame:
-    """The paper's first two claims as numbers of a run: conventional beside GAN, and which way the difference goes.
-
-    Args:
-        rows: Of a run.
-
-    Returns:
-        Columns "the paper says", "conventional", "GAN", "seen here".
-    """
-    values = {(r, c): v for r, c, v in rows[["row", "column", "value"]].itertuples(index=False)}
-    plain, gan, out = "Conventional classifier", "GAN-based classifier", []
-
-    def add(says: str, column: str, rows: tuple[str, str], seen: str, unseen: str, higher: bool) -> None:
-        pair = tuple(values.get((row, column)) for row in rows)
-        if pair[0] is None or pair[1] is None:
-            return
-        as_said = (pair[1] > pair[0]) if higher else (pair[1] < pair[0])
-        out.append(
-            {"the paper says": says, "conventional": pair[0], "GAN": pair[1], "seen here": seen if as_said else unseen}
-        )
-
-    trained = ("Trained conventional classifier", "Trained GAN-based classifier")
-    add("smoother filters (smaller sd)", "sd of the conv1 weights", (plain, gan), "smaller", "not smaller", False)
-    clusters = "tight clusters in the t-SNE of the fc1 weights"
-    add("clustered fc1 weights", clusters, (plain, gan), "more clusters", "not more", True)
-    for k in (1, 2, 3):
-        column = f"mean activation of conv{k}"
-        add(f"larger activations, conv{k}", column, trained, "larger", "not larger", True)
-    for share in ("100 %", "20 %"):
-        says = "as accurate with all labels" if share == "100 %" else "more accurate with a fifth (%)"
-        add(says, f"accuracy @ {share}", (plain, gan), "GAN ahead", "GAN not ahead", True)
-    return pd.DataFrame(out, columns=["the paper says", "conventional", "GAN", "seen here"])
 
 
 def majority_rows(rate: Mapping[str, float], n_test: Mapping[str, int]) -> Iterator[Row]:
