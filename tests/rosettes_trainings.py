@@ -123,7 +123,7 @@ CASES = {
 }
 
 
-def equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+def assert_equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     assert a.keys() == b.keys()
     for name, value in a.items():
         if isinstance(value, Tensor | np.ndarray):

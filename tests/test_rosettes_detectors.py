@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rosettes_trainings import GAN, WEAK, Run, equal, spots, trained_discriminator, weak_case
+from rosettes_trainings import GAN, WEAK, Run, assert_equal, spots, trained_discriminator, weak_case
 from torch import Tensor, nn
 
 from cellweak_core.parallel import load_result, save_result
@@ -53,7 +53,7 @@ def test_the_test_day_teaches_nothing(discriminator: dict[str, Tensor], tmp_path
     images[test], target[test] = 255 - images[test], 1 - target[test]
     a = task(run, shared, tmp_path / "a.ckpt")
     b = task(run, {**shared, "images": images, "target": target}, tmp_path / "b.ckpt")
-    equal(part(a, "model"), part(b, "model"))
+    assert_equal(part(a, "model"), part(b, "model"))
     assert not torch.equal(a["probability"], b["probability"])
 
 
@@ -66,7 +66,7 @@ def test_unlabelled_images_teach_nothing(discriminator: dict[str, Tensor], tmp_p
         "fold": np.r_[shared["fold"], 0, 2, -1, -1],  # of a training day without a label, and of no day
     }
     b = task(run, {**shared, **more}, tmp_path / "b.ckpt")
-    equal(a, b)
+    assert_equal(a, b)
 
 
 def test_a_given_start_is_where_the_training_starts(discriminator: dict[str, Tensor], tmp_path: Path) -> None:

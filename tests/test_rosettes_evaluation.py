@@ -81,20 +81,20 @@ classes = arrays(np.int64, 12, elements=st.integers(0, 1))
 counts = arrays(np.int64, 12, elements=st.integers(0, 3))
 
 
-def equal(a: dict[str, Any], b: dict[str, Any]) -> None:
+def assert_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
     for name in METRICS:
         np.testing.assert_allclose(a[name], b[name], atol=1e-12, err_msg=name)
 
 
 @given(scored, classes, counts, st.permutations(range(12)))
 def test_the_order_of_images_does_not_matter(s: Array, y: Array, w: Array, order: list[int]) -> None:
-    equal(weighted_metrics(s, y, w), weighted_metrics(s[order], y[order], w[order]))
+    assert_equal(weighted_metrics(s, y, w), weighted_metrics(s[order], y[order], w[order]))
 
 
 @given(scored, classes, counts)
 def test_a_weight_is_a_repetition(s: Array, y: Array, w: Array) -> None:
     again = [np.repeat(v, w) for v in (s, y)]
-    equal(weighted_metrics(s, y, w), weighted_metrics(*again, np.ones((1, w.sum()))))
+    assert_equal(weighted_metrics(s, y, w), weighted_metrics(*again, np.ones((1, w.sum()))))
 
 
 @given(scored, classes)

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rosettes_trainings import CASES, GAN, SIZES, WINDOWS, Run, Task, equal, spots, trained_discriminator, window_case
+from rosettes_trainings import (
+    CASES,
+    GAN,
+    SIZES,
+    WINDOWS,
+    Run,
+    Task,
+    assert_equal,
+    spots,
+    trained_discriminator,
+    window_case,
+)
 from torch import Tensor, nn
 
 from cellweak_core.parallel import load_result, save_result
@@ -40,7 +51,7 @@ def test_same_seed_same_weights_and_killed_the_same_again(
     before = copy.deepcopy(shared)
     whole = task(run, shared, tmp_path / "a" / "key.ckpt")
     torch.rand(3)  # another global state
-    equal(whole, task(run, shared, tmp_path / "b" / "key.ckpt"))
+    assert_equal(whole, task(run, shared, tmp_path / "b" / "key.ckpt"))
     die_at = [5, 4]  # once after the checkpoints of steps 2 and 4, then again right after resuming
 
     def dying(step: Callable[[int], Any], n: int, **options: Any) -> dict[str, list[float]]:  # noqa: ANN401
@@ -57,9 +68,9 @@ def test_same_seed_same_weights_and_killed_the_same_again(
             task(run, shared, tmp_path / "c" / "key.ckpt")
         die_at.pop(0)
     torch.manual_seed(1234)
-    equal(whole, task(run, shared, tmp_path / "c" / "key.ckpt"))
+    assert_equal(whole, task(run, shared, tmp_path / "c" / "key.ckpt"))
     assert torch.load(tmp_path / "c" / "key.ckpt", weights_only=True)["step"] == run["steps"]
-    equal(before, shared)
+    assert_equal(before, shared)
 
 
 def test_another_seed_gives_other_weights_and_results_fit_a_file(
@@ -71,7 +82,7 @@ def test_another_seed_gives_other_weights_and_results_fit_a_file(
     curve = "generator_loss" if task is train_wgan else "loss"
     assert not np.array_equal(one[curve], two[curve])
     save_result(tmp_path / "r.safetensors", one)
-    equal(one, load_result(tmp_path / "r.safetensors"))
+    assert_equal(one, load_result(tmp_path / "r.safetensors"))
     for name, value in one.items():
         assert np.isfinite(np.asarray(value, float)).all(), name
 
@@ -192,7 +203,7 @@ def test_a_member_scores_as_it_does_alone(k: int) -> None:
     for i, model in enumerate(models):
         torch.testing.assert_close(shared[i], model.eval()(x), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(separate[i], model(own[i]), atol=1e-5, rtol=1e-5)
-        equal(ensemble.member(i), model.state_dict())
+        assert_equal(ensemble.member(i), model.state_dict())
 
 
 def trained(model: nn.Module, batches: Tensor, labels: Tensor) -> nn.Module:
@@ -231,7 +242,7 @@ def test_members_do_not_touch_each_other() -> None:
     torch.manual_seed(0)
     b = trained(Ensemble(members(3, 0.5)), other, other_labels)
     for i in (0, 2):
-        equal(a.member(i), b.member(i))
+        assert_equal(a.member(i), b.member(i))
     assert b.member(1)["fc1.weight"].isnan().any()
 
 
@@ -250,7 +261,7 @@ def test_an_ensemble_copies_its_members_and_is_saved_whole() -> None:
     assert ensemble.member(0)["fc1.weight"].abs().sum() > 0
     other = Ensemble(members(2)[::-1])
     other.load_state_dict(ensemble.state_dict())
-    equal(other.member(1), ensemble.member(1))
+    assert_equal(other.member(1), ensemble.member(1))
     x = torch.randn(2, 1, 16, 16)
     assert torch.equal(copy.deepcopy(ensemble).eval()(x), ensemble.eval()(x))
 
@@ -288,7 +299,7 @@ def test_test_windows_and_their_labels_teach_nothing(discriminator: dict[str, Te
     task, _, run, shared = window_case(discriminator)
     other = {**shared, "test_images": 255 - shared["test_images"], "test_target": 1 - shared["test_target"]}
     a, b = task(run, shared, tmp_path / "a.ckpt"), task(run, other, tmp_path / "b.ckpt")
-    equal(part(a, "member0"), part(b, "member0"))
+    assert_equal(part(a, "member0"), part(b, "member0"))
     assert not torch.equal(a["probabilities"], b["probabilities"])
 
 

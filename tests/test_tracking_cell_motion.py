@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tracking_maps import SHAPE, Array, drawn, maps_of, same, truth_of
+from tracking_maps import SHAPE, Array, assert_same_tracks, drawn, maps_of, truth_of
 
 from cellweak_core.tracking.cell_motion import earlier_positions, track_cell_motion
 
@@ -22,12 +22,12 @@ def test_separate_maps_give_the_truth_back() -> None:
         return np.linalg.norm(drawn(pairs, sigma=9), axis=0)
 
     tracks = track_cell_motion(frames, position, predict)
-    same(tracks, truth)
+    assert_same_tracks(tracks, truth)
     assert tracks["score"].dropna().between(0.9, 1).all()
     assert tracks["score"].isna().sum() == 3
     rough = np.random.default_rng(0).normal(0, 0.03, SHAPE)
     assert len(track_cell_motion(frames, lambda k: position(k) + rough, predict)) > len(truth)
-    same(track_cell_motion(frames, lambda k: position(k) + rough, predict, smooth_px=4), truth, off_px=3)
+    assert_same_tracks(track_cell_motion(frames, lambda k: position(k) + rough, predict, smooth_px=4), truth, off_px=3)
     alone = track_cell_motion(frames, position, predict, max_daughters=1)
     assert (alone["parent"] == -1).all()
     assert len(track_cell_motion(frames, lambda k: np.zeros(SHAPE), predict)) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from tracking_maps import SHAPE, Array, drawn, maps_of, same, truth_of
+from tracking_maps import SHAPE, Array, assert_same_tracks, drawn, maps_of, truth_of
 
 from cellweak_core.files import DataError
 from cellweak_core.tracking.mpm_tracker import MpmTracker, climb
@@ -18,7 +18,7 @@ from cellweak_core.tracking.mpm_tracking import track_mpm
 def test_crossing_cells_keep_their_ids() -> None:
     # Their paths cross in space; between frames 1 and 2 each jumps past where the other was.
     truth = truth_of([(t, i, x, y, -1) for t in range(5) for i, x, y in ((1, 40 + 25 * t, 60), (2, 140 - 25 * t, 84))])
-    same(track_mpm([0, 1, 2, 3, 4], maps_of(truth, [0, 1, 2, 3, 4])), truth)
+    assert_same_tracks(track_mpm([0, 1, 2, 3, 4], maps_of(truth, [0, 1, 2, 3, 4])), truth)
 
 
 @pytest.mark.parametrize("linking", ["nearest", "assignment"])
@@ -27,14 +27,14 @@ def test_a_division_has_two_daughters_wherever_it_falls(first: int, linking: str
     rows = [(t, 1, 60.0, 50.0 + 3 * t, -1) for t in range(first)] + [(t, 9, 150.0, 60.0, -1) for t in range(5)]
     rows += [(t, i, 60.0 + s * (13 + 2 * t), 50.0 + 3 * t, 1) for t in range(first, 5) for i, s in ((2, -1), (3, 1))]
     truth = truth_of(rows)
-    same(track_mpm(range(5), maps_of(truth, [0, 1, 2, 3, 4]), linking=linking), truth)
+    assert_same_tracks(track_mpm(range(5), maps_of(truth, [0, 1, 2, 3, 4]), linking=linking), truth)
 
 
 def test_frames_may_be_steps_apart() -> None:
     frames = [3, 12, 21]
     truth = truth_of([(f, i, 30.0 + 60 * i + f, 80.0 - 2 * f, -1) for f in frames for i in (0, 1)])
     tracks = track_mpm(frames, maps_of(truth, frames))
-    same(tracks, truth)
+    assert_same_tracks(tracks, truth)
     assert tracks["frame"].unique().tolist() == frames
 
 
@@ -82,7 +82,7 @@ def test_one_frame_is_too_few() -> None:
 
 def test_cells_at_the_border_are_kept_and_leave_it_without_wrapping_round() -> None:
     truth = truth_of([(t, i, x, y, -1) for t in range(3) for i, x, y in ((1, 0, 30 + 2 * t), (2, 199, 159 - 2 * t))])
-    same(track_mpm(range(3), maps_of(truth, [0, 1, 2])), truth, off_px=5.5)
+    assert_same_tracks(track_mpm(range(3), maps_of(truth, [0, 1, 2])), truth, off_px=5.5)
     # A cell that came in over the left border has no past; at -10 the opposite border would be read.
     tracker = MpmTracker()
     for t, pairs in ((1, [(190, 80, 190, 80)]), (2, [(-10, 80, 8, 80), (190, 80, 190, 80)])):

@@ -201,7 +201,7 @@ def edge_statistics(truth: pd.DataFrame, tracks: pd.DataFrame, gate: float) -> d
     return results[0]["results"]
 
 
-def same_as_traccuracy(truth: pd.DataFrame, tracks: pd.DataFrame, gate: float = 20.0) -> None:
+def assert_as_traccuracy(truth: pd.DataFrame, tracks: pd.DataFrame, gate: float = 20.0) -> None:
     expected, scores = edge_statistics(truth, tracks, gate), tracking_scores(truth, tracks, gate)
     for kind, name in (("Edge", "link"), ("Node", "detection")):
         assert scores[f"{name}_tp"] == expected[f"True Positive {kind}s"]
@@ -212,13 +212,13 @@ def same_as_traccuracy(truth: pd.DataFrame, tracks: pd.DataFrame, gate: float = 
 
 @pytest.mark.parametrize("case", KNOWN)
 def test_known_answers_as_traccuracy(case: str) -> None:
-    same_as_traccuracy(TRUTH, table(*KNOWN[case][0]))
+    assert_as_traccuracy(TRUTH, table(*KNOWN[case][0]))
 
 
 @given(st.integers(0, 2**31))
 def test_edges_and_nodes_as_traccuracy(seed: int) -> None:
     truth = lineage(seed)
-    same_as_traccuracy(truth, tracker(truth, seed))
+    assert_as_traccuracy(truth, tracker(truth, seed))
 
 
 def test_real_tracks_as_traccuracy() -> None:
@@ -231,7 +231,7 @@ def test_real_tracks_as_traccuracy() -> None:
     truth = truth.assign(parent=truth["parent"].where(truth["parent"].isin(truth["id"]), -1))
     tracks = truth.copy()
     tracks[["x", "y"]] += np.random.default_rng(0).normal(0, 5, (len(tracks), 2))
-    same_as_traccuracy(truth, tracks[np.random.default_rng(1).random(len(tracks)) > 0.05])
+    assert_as_traccuracy(truth, tracks[np.random.default_rng(1).random(len(tracks)) > 0.05])
 
 
 def test_families_are_connected_through_parents() -> None:

@@ -37,7 +37,7 @@ def maps_of(truth: pd.DataFrame, frames: list[int]) -> Callable[[int], Array]:
     return predict
 
 
-def same(tracks: pd.DataFrame, truth: pd.DataFrame, off_px: float = 1.5) -> None:
+def assert_same_tracks(tracks: pd.DataFrame, truth: pd.DataFrame, off_px: float = 1.5) -> None:
     """Every true row has its own row of the tracks, and ids and parents map one to one."""
     assert tracks["frame"].value_counts().to_dict() == truth["frame"].value_counts().to_dict()
     ids = dict[int, int]()

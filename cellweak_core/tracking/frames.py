@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ SAMPLED_FRAMES = 16  # looked at to find the white level
 WHITE_LEVELS = (255, 4095, 65535)  # what 16-bit files hold: 8, 12 or 16 bits
 
 
-class FrameSource:
+class FrameSource(ABC):
     """A lazy sequence of grey frames; the base of `ArraySource` and of what `open_frames` returns.
 
     Nothing is kept between two accesses: `source[t]` reads frame t from the disk each time.
@@ -62,13 +63,13 @@ class FrameSource:
         """The number of frames."""
         return len(self.numbers)
 
+    @abstractmethod
     def raw(self, t: int) -> np.ndarray:
         """Frame t as stored: (Y, X) of `dtype`, an array of its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def digest(self) -> str:
         """SHA-256 of the content."""
-        raise NotImplementedError
 
     def where(self, t: int) -> str:
         """Names frame t in an error: the sequence's name and the frame's number."""
