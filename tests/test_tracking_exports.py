@@ -249,6 +249,9 @@ class Endless(FrameSource):
     def raw(self, t: int) -> np.ndarray:
         return np.random.default_rng(t).integers(0, 255, self.shape, np.uint8)
 
+    def digest(self) -> str:
+        return "made when asked for"
+
 
 def test_memory_of_a_video_does_not_grow_with_its_length(tmp_path: Path) -> None:
     peaks = []
