@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellweak_core.files import DataError
 from cellweak_core.tracking import comparison, evaluation, reporting, splits
 from cellweak_core.tracking.data import TrackingData
 from cellweak_core.tracking.frames import ArraySource
@@ -116,10 +115,20 @@ def test_without_links_nothing_supervised_runs(folder: Path, split: splits.Split
     assert {m for m, *_ in found.tracks} == {"BF"}
 
 
-def test_links_that_nothing_teaches_are_refused(tmp_path: Path, split: splits.Split) -> None:
+def test_without_a_sure_link_ours_finds_nothing_and_says_so(tmp_path: Path, split: splits.Split) -> None:
     few = {**COMMON, "steps": 1, "motion_steps": 1}
-    with pytest.raises(DataError, match="sure of no link"):
-        comparison.compare(split, few, SETTINGS, [0], [1], ["Ours"], tmp_path, 1)
+    found = comparison.compare(split, few, SETTINGS, [0], [1, 2], ["Ours", "BF", "assignment"], tmp_path, 1, (1, 2))
+    assert found.silent == [0]
+    assert "blobs, seed 0: propagation is sure of no link" in found.complaint()
+    assert ("Ours", 0) not in found.networks
+    assert [len(table) for table in found.tracks["Ours", "test", 0, 2]] == [0, 0]
+    # A failure counts as one: nothing is left out of the table.
+    for interval in (1, 2):
+        table = evaluation.scores([(found, "test")], "Ours", [0], interval, 50, 0).set_index("metric")
+        assert table.loc["aa", "value"] == table.loc["te_micro", "value"] == 0
+        assert table.loc["aa", "n"] > 0
+    rows = list(reporting.tracking_rows("Table 1", {"c": [(found, "test")]}, {"Ours": "Ours"}, [0], 1, 50, 0))
+    assert [row["value"] for row in rows] == [0, 0]
 
 
 @pytest.mark.parametrize(

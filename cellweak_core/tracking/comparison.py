@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..files import DataError
 from ..parallel import map_runs
 from . import trials
 from .association import gate_px
@@ -46,6 +45,8 @@ class Found:
         associations: By test, seed and interval: `earlier`, `later`, `links` as `trials.propagate_pairs`.
         pseudo: The same for the training part, by seed and interval, with `pairs` and `ignored`.
         networks: By name and seed: `architecture`, `model.*`, `loss`, `step`.
+        silent: Seeds whose propagation is sure of no link in the training part. There is nothing to train MPM on, so
+            "Ours" has no network there and its tracks are empty: a failure counts as one.
     """
 
     split: Split
@@ -54,6 +55,17 @@ class Found:
     associations: dict[tuple[str, int, int], dict[str, NDArray[Any]]] = field(default_factory=dict)
     pseudo: dict[tuple[int, int], dict[str, NDArray[Any]]] = field(default_factory=dict)
     networks: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    silent: list[int] = field(default_factory=list)
+
+    def complaint(self) -> str:
+        """What to do about `silent`, for people; empty without any."""
+        if not self.silent:
+            return ""
+        return (
+            f"{self.split.name}, seed {', '.join(map(str, self.silent))}: propagation is sure of no link, so there is "
+            "nothing to train MPM on and Ours has no tracks; train the co-detection CNN longer (`steps`), or check that "
+            "the positions lie on the cells"
+        )
 
 
 @dataclass
@@ -124,7 +136,6 @@ def compare(
 
     Raises:
         ValueError: An unknown method, or intervals without 1.
-        DataError: Propagation is sure of no link in the training part.
     """
     unknown = sorted(set(methods) - set(ALL_METHODS))
     if unknown:
@@ -183,17 +194,13 @@ def compare(
         for name in ("pairs", "ignored"):
             shared[f"{name}.pseudo {s}"] = np.concatenate([found.pseudo[s, d][name] for d in track_intervals])
     taught = {s: [d for d in track_intervals if len(found.pseudo[s, d]["pairs"])] for s in seeds}
-    if silent := [s for s in seeds if not taught[s]]:
-        raise DataError(
-            f"{split.name}, seed {silent[0]}: propagation is sure of no link, so there is nothing to train MPM on; "
-            "train the co-detection CNN longer (`steps`), or check that the positions lie on the cells"
-        )
+    found.silent = [s for s in seeds if not taught[s]]
     second = [
         {**motion, "what": "mpm", "points": "given", "pairs": f"pseudo {s}", "masked": name == OURS}
         | {"seed": s, "interval": taught[s]}
         for s in seeds
         for name in (OURS, UNMASKED)
-        if name in methods
+        if name in methods and taught[s]
     ]
     for run, result in zip(second, work.done(trials.train, second, "networks on pseudo-labels"), strict=True):
         work.keep(OURS if run["masked"] else UNMASKED, run["seed"], result)
@@ -249,7 +256,7 @@ def _tracks(work: _Work, methods: Sequence[str], intervals: Sequence[int], setti
     for part in found.split.tests:
         n = len(shared[f"{part}.images"])
         for d in intervals:
-            for offset in range(min(d, max(1, n - d))):
+            for offset in offsets(n, d):
                 where = {"part": part, "interval": d, "offset": offset}
                 for m in classical:
                     runs.append({**where, "method": m, "tuned": f"{m} tuned"})
@@ -260,11 +267,22 @@ def _tracks(work: _Work, methods: Sequence[str], intervals: Sequence[int], setti
                     keys.append((m, part, s, d))
     for key, result in zip(keys, work.done(trials.track, runs, "tracking"), strict=True):
         found.tracks.setdefault(key, []).append(as_tracks(result["tracks"].numpy()))
+    untaught = [(m, s) for m in (OURS, UNMASKED) if m in methods for s in found.silent]
+    for m, s in untaught:
+        for part in found.split.tests:
+            for d in intervals:
+                films = offsets(len(shared[f"{part}.images"]), d)
+                found.tracks[m, part, s, d] = [as_tracks(np.zeros((0, 6))) for _ in films]
     for m in classical:  # nothing random in them: one result stands for every seed
         for part in found.split.tests:
             for s in seeds[1:]:
                 for d in intervals:
                     found.tracks[m, part, s, d] = found.tracks[m, part, seeds[0], d]
+
+
+def offsets(n_frames: int, interval: int) -> range:
+    """First frames of the films that every `interval`-th frame makes; at least one, and none without a pair but that."""
+    return range(min(interval, max(1, n_frames - interval)))
 
 
 def as_tracks(values: NDArray[np.floating]) -> pd.DataFrame:
@@ -290,7 +308,7 @@ def _link(found: Found, part: str, seed: int, interval: int, methods: Sequence[s
     pairs = {one.frame_from: one for one in pair_links(association, interval)}
     n = len(found.split.tests[part].source)
     detected = _per_frame(found, part, seed, interval, n)
-    for offset in range(min(interval, max(1, n - interval))):
+    for offset in offsets(n, interval):
         numbers = list(range(offset, n, interval))
         if BF in methods:
             chained = chain([pairs[t] for t in numbers[:-1] if t in pairs]) if pairs else as_tracks(np.zeros((0, 6)))
