@@ -5,8 +5,21 @@ import pandas as pd
 import pytest
 
 from cellweak_core.tracking import tracking_scores
-from cellweak_core.tracking.evaluation import Film, counted, lineage_of, link_difficulty, pooled
+from cellweak_core.tracking.comparison import Found
+from cellweak_core.tracking.data import TrackingData
+from cellweak_core.tracking.evaluation import (
+    Film,
+    by_difficulty,
+    counted,
+    differences,
+    lineage_of,
+    link_difficulty,
+    pooled,
+)
+from cellweak_core.tracking.frames import ArraySource
 from cellweak_core.tracking.intervals import bootstrap_scores
+from cellweak_core.tracking.reporting import difference_rows
+from cellweak_core.tracking.splits import Split
 
 
 def cells(rows: list[tuple[int, int, float, float, int]]) -> pd.DataFrame:
@@ -83,15 +96,53 @@ def test_counts_become_shares_with_intervals() -> None:
 
 def test_difficulty_is_displacement_over_the_nearest_neighbour() -> None:
     truth = cells([(0, 1, 0, 0, -1), (0, 2, 10, 0, -1), (1, 1, 5, 0, -1), (1, 2, 10, 2, -1)])
-    difficulty, divided, recovered = link_difficulty(truth, truth)
-    assert difficulty.tolist() == pytest.approx([0.5, 0.2])
-    assert not divided.any()
-    assert recovered.all()
+    links = link_difficulty(truth, truth)
+    assert links["difficulty"].tolist() == pytest.approx([0.5, 0.2])
+    assert links["id"].tolist() == [1, 2]
+    assert not links["divided"].any()
+    assert links["recovered"].all()
 
 
 def test_difficulty_marks_divisions_and_what_was_lost() -> None:
     followed = TRUTH.assign(id=TRUTH["id"].replace({4: 3}), parent=-1)  # D goes on as C, E comes from nowhere
-    _, divided, recovered = link_difficulty(TRUTH, followed)
-    assert divided.sum() == 2
-    assert recovered[divided].sum() == 1
-    assert recovered[~divided].all()
+    links = link_difficulty(TRUTH, followed)
+    assert links["divided"].sum() == 2
+    assert links.loc[links["divided"], "recovered"].sum() == 1
+    assert links.loc[~links["divided"], "recovered"].all()
+
+
+@pytest.fixture
+def found() -> Found:
+    lost = TRUTH[TRUTH["id"] != 2].assign(parent=-1)  # B is not found; D and E come from nowhere
+    film = TrackingData(ArraySource(np.zeros((4, 64, 128), np.uint8), "made"), TRUTH, True, "made")
+    found = Found(Split("made", film, {"test": film}))
+    found.tracks |= {("Ours", "test", 0, 1): [lost], ("Ours", "test", 1, 1): [TRUTH]}
+    found.tracks |= {("assignment", "test", s, 1): [TRUTH.assign(parent=-1)] for s in (0, 1)}  # but divisions
+    return found
+
+
+def test_differences_are_those_of_the_scores_on_the_same_cells(found: Found) -> None:
+    table = differences([(found, "test")], "Ours", "assignment", [0, 1], 1, 500, 0).set_index("metric")
+    # Of 22 links Ours has 6 and 11, assignment 9 twice; of 28 positions Ours covers 10 and 14, assignment 14 twice.
+    assert table.loc["aa", "value"] == pytest.approx((17 - 18) / 22)
+    assert table.loc["te_micro", "value"] == pytest.approx(-4 / 28)
+    assert (table["n"].tolist(), table["n_groups"].tolist()) == ([22, 28], [3, 3])
+    # A and the family of C are equal in TE, B loses 4 of 8: so no resample has a gain.
+    assert table.loc["te_micro", "low"] < table.loc["te_micro", "high"] == 0
+    nothing = differences([(found, "test")], "Ours", "Ours", [0, 1], 1, 500, 0)
+    assert nothing[["value", "low", "high"]].to_numpy().tolist() == [[0, 0, 0], [0, 0, 0]]
+    (aa, te) = difference_rows({"every frame": ([(found, "test")], 1)}, [("Ours", "assignment")], [0, 1], 500, 0)
+    assert (aa["row"], aa["column"], aa["n"]) == ("Ours minus assignment", "every frame, AA", 22)
+    assert te["value"] == pytest.approx(-4 / 28)
+
+
+def test_links_recovered_by_difficulty_are_counted_per_bin_with_intervals_over_lineages(found: Found) -> None:
+    table = by_difficulty([(found, "test")], ["Ours"], [0, 1], 1, [0, 0.1, 10], 200, 0)
+    # A seed has 9 links within cells, of 1 px each: 7 with neighbours beyond 45 px, D's and E's with one at 10 px.
+    assert table["n"].tolist() == [14, 4, 4]
+    assert table["recovered"].tolist() == pytest.approx([11 / 14, 1.0, 0.5])
+    assert table["daughters"].tolist() == [False, False, True]
+    assert table["n_groups"].tolist() == [3, 1, 1]
+    first = table.iloc[0]
+    assert first["low"] < first["recovered"] < first["high"]
+    assert table.loc[1, "low"] == table.loc[1, "high"] == 1.0  # one lineage only: nothing varies

@@ -229,16 +229,21 @@ def test_file_numbers_are_shown_where_frames_have_some(found: Found) -> None:
 
 def test_gain_by_difficulty_with_empty_bins_and_divisions() -> None:
     rows = [
-        ("Ours", 0.0, 0.1, 0.9, 50, False), ("Ours", 0.1, 0.5, np.nan, 0, False), ("Ours", 0.5, 10.0, 0.4, 5, False),
-        ("Ours", np.nan, np.nan, 0.5, 4, True), ("BF", 0.0, 0.1, 0.8, 50, False), ("BF", 0.1, 0.5, np.nan, 0, False),
-        ("BF", 0.5, 10.0, 0.2, 5, False), ("BF", np.nan, np.nan, np.nan, 4, True),
+        ("Ours", 0.0, 0.1, 0.9, 0.8, 0.95, 50, False), ("Ours", 0.1, 0.5, np.nan, np.nan, np.nan, 0, False),
+        ("Ours", 0.5, 10.0, 0.4, 0.1, 0.7, 5, False), ("Ours", np.nan, np.nan, 0.5, np.nan, np.nan, 4, True),
+        ("BF", 0.0, 0.1, 0.8, 0.7, 0.9, 50, False), ("BF", 0.1, 0.5, np.nan, np.nan, np.nan, 0, False),
+        ("BF", 0.5, 10.0, 0.2, 0.0, 0.4, 5, False), ("BF", np.nan, np.nan, 0.25, 0.0, 0.5, 4, True),
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["method", "low_edge", "high_edge", "recovered", "n", "daughters"])
+    columns = ["method", "low_edge", "high_edge", "recovered", "low", "high", "n", "daughters"]
+    once = pd.DataFrame(rows, columns=columns).assign(interval=5)
+    table = pd.concat([once.assign(interval=1), once])
     words = texts(figures.gain_by_difficulty(table))
     assert "0 to 0.1\n50 links" in words
     assert "over 0.5\n5 links" in words
     assert "0.1 to 0.5" not in words
     assert "mother to daughter: 4 links" in words
+    assert "every frame" in words
+    assert "every 5. frame" in words
     assert "no division" in texts(figures.gain_by_difficulty(table.assign(n=table["n"].where(~table["daughters"], 0))))
     assert "No true links" in texts(figures.gain_by_difficulty(table.iloc[:0]))
 

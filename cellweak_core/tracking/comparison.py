@@ -63,8 +63,8 @@ class Found:
             return ""
         return (
             f"{self.split.name}, seed {', '.join(map(str, self.silent))}: propagation is sure of no link, so there is "
-            "nothing to train MPM on and Ours has no tracks; train the co-detection CNN longer (`steps`), or check that "
-            "the positions lie on the cells"
+            "nothing to train MPM on and Ours has no tracks; train the co-detection CNN longer (`steps`), or check "
+            "that the positions lie on the cells"
         )
 
 
@@ -166,9 +166,7 @@ def compare(
     points = {s: f"seed {s}" if split.nuclei_only else "given" for s in seeds}
 
     first = [
-        {**base, "what": "codetection", "points": points[s], "seed": s, "interval": d}
-        for s in seeds
-        for d in intervals
+        {**base, "what": "codetection", "points": points[s], "seed": s, "interval": d} for s in seeds for d in intervals
     ] + detector_runs
     if supervised:
         tables = [true_pairs(split.train.points, d) for d in track_intervals]
@@ -281,7 +279,7 @@ def _tracks(work: _Work, methods: Sequence[str], intervals: Sequence[int], setti
 
 
 def offsets(n_frames: int, interval: int) -> range:
-    """First frames of the films that every `interval`-th frame makes; at least one, and none without a pair but that."""
+    """First frames of the films that every `interval`-th frame makes: those that have a pair, and at least one."""
     return range(min(interval, max(1, n_frames - interval)))
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..uncertainty import group_weights, percentile_interval
 from .compared import compare_tracks
 from .comparison import Found
-from .intervals import bootstrap_scores
+from .intervals import bootstrap_scores, paired_differences
 from .scores import detection_scores, link_scores, ratio, tracking_scores
 
 LINK_GATE_PX, DETECTION_GATE_PX = 20.0, 10.0
@@ -48,22 +48,24 @@ def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int,
     of a film's frames is no parent there.
     """
     truths, tracks, groups = list[pd.DataFrame](), list[pd.DataFrame](), dict[int, str]()
-    first_frame, first_id = 0, 1
+    first_frame = 0
+    # Of cells and of tracks apart: so the cells have the same ids whatever the tracks are.
+    first_ids = {"truth": 1, "tracks": 1}
     for film in films:
         place = {frame: first_frame + k for k, frame in enumerate(film.frames)}
         family = lineage_of(film.truth)
-        for table, out in ((film.truth, truths), (film.tracks, tracks)):
+        for what, table, out in (("truth", film.truth, truths), ("tracks", film.tracks, tracks)):
             part = table[table["frame"].isin(place)]
-            new = {old: first_id + k for k, old in enumerate(pd.unique(part["id"]))}
+            new = {old: first_ids[what] + k for k, old in enumerate(pd.unique(part["id"]))}
             columns = {
                 "frame": part["frame"].map(place),
                 "id": part["id"].map(new),
                 "parent": part["parent"].map(new).fillna(-1).astype(int),
             }
             out.append(part.assign(**columns)[["frame", "id", "x", "y", "parent"]])
-            if table is film.truth:
+            if what == "truth":
                 groups |= {new[old]: f"{film.cells}: {family[old]}" for old in new}
-            first_id += len(new)
+            first_ids[what] += len(new)
         first_frame += len(film.frames) + 2
     types = {"frame": int, "id": int, "parent": int}
     return pd.concat(truths).astype(types), pd.concat(tracks).astype(types), groups
@@ -119,6 +121,28 @@ def scores(
         per_seed.append(tracking_scores(*one[:2], LINK_GATE_PX, image_shape=shape))
     spread = {m: float(np.std([x[m] for x in per_seed], ddof=1)) if len(seeds) > 1 else np.nan for m in table["metric"]}
     return table.assign(n_seeds=len(seeds), sd_seeds=table["metric"].map(spread))
+
+
+def differences(
+    parts: Sequence[tuple[Found, str]],
+    method: str,
+    over: str,
+    seeds: Sequence[int],
+    interval: int,
+    n_resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Scores of one method minus those of another over tests, seeds and offsets together, on the same cells.
+
+    Returns:
+        As `intervals.paired_differences`.
+    """
+    places = [(found, test, s) for found, test in parts for s in seeds]
+    (truth, tracks, groups), (_, other, _) = (
+        pooled([film for found, test, s in places for film in films(found, name, test, s, interval)])
+        for name in (method, over)
+    )
+    return paired_differences(truth, tracks, other, n_resamples, seed, LINK_GATE_PX, groups=groups)
 
 
 def detections(
@@ -189,6 +213,8 @@ def by_difficulty(
     seeds: Sequence[int],
     interval: int,
     edges: Sequence[float],
+    n_resamples: int = 300,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Share of true links recovered against how hard they are: displacement over the nearest neighbour's distance.
 
@@ -198,32 +224,41 @@ def by_difficulty(
         seeds: Of the trainings.
         interval: Frames between tracked ones.
         edges: Of the bins of the quotient.
+        n_resamples: Bootstrap resamples of the lineages.
+        seed: Of the draws.
 
     Returns:
-        Columns method, low_edge, high_edge, recovered (share), n (links), and `daughters` (links from a mother, which
-        have a bin of their own with NaN edges).
+        Columns method, interval, low_edge, high_edge, recovered (share), low, high (95 %), n (links of all seeds and
+        offsets), n_groups (lineages), and daughters (links from a mother: a bin of their own with NaN edges).
     """
     rows = []
     for method in methods:
-        truth, tracks, _ = pooled(
+        truth, tracks, groups = pooled(
             [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
         )
-        difficulty, divided, recovered = link_difficulty(truth, tracks)
-        for low, high in pairwise(edges):
-            at = ~divided & (difficulty >= low) & (difficulty < high)
-            share = float(recovered[at].mean()) if at.any() else np.nan
-            rows.append((method, low, high, share, int(at.sum()), False))
-        share = float(recovered[divided].mean()) if divided.any() else np.nan
-        rows.append((method, np.nan, np.nan, share, int(divided.sum()), True))
-    return pd.DataFrame(rows, columns=["method", "low_edge", "high_edge", "recovered", "n", "daughters"])
+        links = link_difficulty(truth, tracks)
+        family = links["id"].map(groups).to_numpy(str)
+        difficulty, divided = links["difficulty"].to_numpy(), links["divided"].to_numpy()
+        bins = [(low, high, ~divided & (difficulty >= low) & (difficulty < high)) for low, high in pairwise(edges)]
+        for low, high, at in [*bins, (np.nan, np.nan, divided)]:
+            hits, names = links["recovered"].to_numpy(float)[at], family[at]
+            one: dict[str, Any] = {"method": method, "interval": interval, "low_edge": low, "high_edge": high}
+            one |= {"recovered": np.nan, "low": np.nan, "high": np.nan}
+            if len(hits):
+                weights = group_weights(names, n_resamples, seed)
+                one["low"], one["high"] = percentile_interval(ratio(weights @ hits, weights.sum(1)))
+                one["recovered"] = float(hits.mean())
+            rows.append(one | {"n": len(hits), "n_groups": len(set(names)), "daughters": bool(np.isnan(low))})
+    return pd.DataFrame(rows)
 
 
-def link_difficulty(
-    truth: pd.DataFrame, tracks: pd.DataFrame
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each true link: displacement over nearest neighbour's distance, whether it is a division, whether recovered.
+def link_difficulty(truth: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
+    """How hard each true link is, and whether it was recovered.
 
-    The neighbour is the one nearest to the cell in the earlier frame; alone there, the quotient is 0.
+    Returns:
+        Columns id (the later cell's), difficulty (displacement over the nearest neighbour's distance), divided (from
+        mother to daughter), recovered. The neighbour is the one nearest to the cell in the earlier frame; alone there,
+        the quotient is 0.
     """
     from scipy.spatial import cKDTree
 
@@ -237,7 +272,8 @@ def link_difficulty(
         if len(at) > 1:
             nearest[at] = cKDTree(true.xy[at]).query(true.xy[at], 2)[0][:, 1]
     moved = np.linalg.norm(true.xy[later] - true.xy[before], axis=1)
-    return moved / np.maximum(nearest[before], 1e-9), true.divided[later], found.recovered[later]
+    columns = {"difficulty": moved / np.maximum(nearest[before], 1e-9), "divided": true.divided[later]}
+    return pd.DataFrame({"id": true.ids[true.cell[later]], **columns, "recovered": found.recovered[later]})
 
 
 def divisions(
@@ -247,4 +283,3 @@ def divisions(
     copies = [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
     one = tracking_scores(*pooled(copies)[:2], LINK_GATE_PX)
     return {"found": one["n_parent_links_found"], "n": one["n_parent_links"]}
-

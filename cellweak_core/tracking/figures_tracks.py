@@ -122,45 +122,68 @@ def trajectories(
 
 
 def gain_by_difficulty(table: pd.DataFrame) -> Figure:
-    """Links recovered against displacement over the nearest neighbour's distance; divisions apart on the right.
+    """Links recovered against displacement over the nearest neighbour's distance, a row of plots for each interval.
 
     Args:
-        table: Of `evaluation.by_difficulty`.
+        table: Of `evaluation.by_difficulty`, one interval or several together.
     """
-    moved, divided = table[~table["daughters"].astype(bool)], table[table["daughters"].astype(bool)]
-    moved = moved[moved["n"] > 0]
-    if not len(moved):
+    table = table[(table["n"] > 0)]
+    intervals = sorted(table.loc[~table["daughters"].astype(bool), "interval"].unique())
+    if not intervals:
         return sentence("No true links to compare in this run.")
     with style():
-        figure, (axis, side) = subplots(1, 2, figsize=(7.8, 4.0), width_ratios=[3, 1.3], sharey=True)
-        edges = moved[["low_edge", "high_edge"]].drop_duplicates().sort_values("low_edge").to_numpy()
-        place = {float(low): k for k, (low, _) in enumerate(edges)}
-        end = table["high_edge"].max()
-        methods = list(dict.fromkeys(table["method"]))
-        for k, name in enumerate(methods):
-            part = moved[moved["method"] == name]
-            # A little apart, so that equal values can be seen.
-            x = part["low_edge"].map(place) + 0.2 * (k / max(len(methods) - 1, 1) - 0.5)
-            line = "--" if name in DASHED else "-"
-            colour = COLOUR.get(name, "#7F7F7F")
-            axis.plot(x, part["recovered"], line, marker="o", color=colour, markersize=4, label=name)
-        counts = moved.groupby("low_edge")["n"].max()
-        labels = [
-            (f"over {a:g}" if b == end and a > 0 else f"{a:g} to {b:g}") + f"\n{counts[a]} links" for a, b in edges
-        ]
-        axis.set_xticks(range(len(edges)), labels, fontsize=8)
-        axis.set(xlabel="displacement / distance of the nearest neighbour", ylabel="share of true links recovered")
-        axis.set_ylim(0, 1.05)
-        axis.set_xlim(-0.5, len(edges) - 0.5)
-        n = int(divided["n"].max()) if len(divided) else 0
-        side.set_title(f"mother to daughter: {n} links", fontsize=8.5)
-        side.grid(False, axis="x")
-        if n:
-            at = divided.set_index("method")["recovered"].reindex(methods).fillna(0)
-            side.bar(range(len(methods)), at, color=[COLOUR.get(m, "#7F7F7F") for m in methods])
-            side.set_xticks(range(len(methods)), methods, rotation=90, fontsize=8)
-        else:
-            side.set_xticks([])
-            side.text(0.5, 0.5, "no division\nin this data", ha="center", va="center", transform=side.transAxes)
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        shape = {"figsize": (7.8, 0.8 + 3.2 * len(intervals)), "width_ratios": [3, 1.3], "sharey": True}
+        figure, axes = subplots(len(intervals), 2, squeeze=False, **shape)
+        for (axis, side), interval in zip(axes, intervals, strict=True):
+            part = table[table["interval"] == interval]
+            divided = part["daughters"].astype(bool)
+            _by_displacement(axis, part[~divided])
+            _of_divisions(side, part[divided], list(dict.fromkeys(part["method"])))
+            when = "every frame" if interval == 1 else f"every {interval}. frame"
+            axis.set_title(when, fontsize=8.5)
+        axes[-1, 0].set_xlabel("displacement / distance of the nearest neighbour")
+        handles = {label: handle for handle, label in zip(*axes[0, 0].get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return figure
+
+
+def _by_displacement(axis: Axes, moved: pd.DataFrame) -> None:
+    edges = moved[["low_edge", "high_edge"]].drop_duplicates().sort_values("low_edge").to_numpy()
+    place = {float(low): k for k, (low, _) in enumerate(edges)}
+    methods = list(dict.fromkeys(moved["method"]))
+    for k, name in enumerate(methods):
+        part = moved[moved["method"] == name].sort_values("low_edge")
+        # A little apart, so that equal values can be seen.
+        x = part["low_edge"].map(place) + 0.3 * (k / max(len(methods) - 1, 1) - 0.5)
+        line, colour = "--" if name in DASHED else "-", COLOUR.get(name, "#7F7F7F")
+        axis.errorbar(
+            x, part["recovered"], yerr=_reach(part), fmt=line, marker="o", color=colour, markersize=4, label=name,
+            elinewidth=0.8,
+        )  # fmt: skip
+    counts, end = moved.groupby("low_edge")["n"].max(), moved["high_edge"].max()
+    labels = [(f"over {a:g}" if b == end and a > 0 else f"{a:g} to {b:g}") + f"\n{counts[a]} links" for a, b in edges]
+    axis.set_xticks(range(len(edges)), labels, fontsize=8)
+    axis.set_ylabel("true links recovered")
+    axis.set_ylim(0, 1.05)
+    axis.set_xlim(-0.5, len(edges) - 0.5)
+
+
+def _of_divisions(axis: Axes, divided: pd.DataFrame, methods: list[str]) -> None:
+    n = int(divided["n"].max()) if len(divided) else 0
+    axis.set_title(f"mother to daughter: {n} links", fontsize=8.5)
+    axis.grid(False, axis="x")
+    if not n:
+        axis.set_xticks([])
+        axis.text(0.5, 0.5, "no division\nin this data", ha="center", va="center", transform=axis.transAxes)
+        return
+    part = divided.set_index("method").loc[methods]
+    axis.bar(range(len(methods)), part["recovered"], color=[COLOUR.get(m, "#7F7F7F") for m in methods])
+    axis.errorbar(range(len(methods)), part["recovered"], yerr=_reach(part), fmt="none", color="black", elinewidth=0.8)
+    axis.set_xticks(range(len(methods)), methods, rotation=90, fontsize=8)
+
+
+def _reach(part: pd.DataFrame) -> Array:
+    """Interval below and above each share, `(2, n)`; none where there is none."""
+    value = part["recovered"].to_numpy(float)
+    reach = np.stack([value - part["low"].to_numpy(float), part["high"].to_numpy(float) - value])
+    return np.nan_to_num(reach).clip(0)

@@ -146,12 +146,13 @@ def _counted(one: Mapping[str, float], key: str, what: str) -> Row:
     return {"value": one[key], "low": low, "high": high, "n": int(one["n"]), "unit": "fraction", "note": note}
 
 
-def beside_paper(rows: pd.DataFrame, item: str) -> pd.DataFrame:
+def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """One published table for reading: rows down, columns across, in each cell "paper | this run [interval]".
 
     Args:
         rows: This run's.
         item: "Table 1" to "Table 5".
+        columns: Only these; none for all.
 
     Returns:
         Rows and columns in the paper's order, what only this run has behind.
@@ -160,11 +161,11 @@ def beside_paper(rows: pd.DataFrame, item: str) -> pd.DataFrame:
     from ..results import beside_paper as joined
 
     both = joined(rows, "tracking")
-    both = both[both["item"] == item]
+    both = both[(both["item"] == item) & (both["column"].isin(columns) | (not columns))]
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
     texts = [_cell(*row) for row in numbers]
     paper = load("tracking")
-    printed = paper[paper["item"] == item]
+    printed = paper[(paper["item"] == item) & (paper["column"].isin(columns) | (not columns))]
     down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
     wide = both.assign(text=texts).pivot(index="row", columns="column", values="text")
     wide = wide.loc[down, across]
@@ -272,15 +273,45 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
                        "note": "by the given weights; n counts true links or positions"}  # fmt: skip
 
 
-def difficulty_rows(table: pd.DataFrame, interval: int) -> Iterator[Row]:
+def difference_rows(
+    columns: Mapping[str, tuple[Parts, int]],
+    pairs: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+    n_resamples: int,
+    seed: int,
+) -> Iterator[Row]:
+    """AA and TE of one method minus those of another, on the same cells.
+
+    Args:
+        columns: For each column's name its tests and the frames between tracked ones.
+        pairs: Methods, and what is subtracted.
+        seeds: Of the trainings.
+        n_resamples: Bootstrap resamples.
+        seed: Of the draws.
+    """
+    for method, over in pairs:
+        for column, (parts, interval) in columns.items():
+            table = evaluation.differences(parts, method, over, seeds, interval, n_resamples, seed)
+            for one in table.to_dict("records"):
+                if np.isfinite(one["value"]):
+                    name = {"aa": "AA", "te_micro": "TE"}[one["metric"]]
+                    yield {"item": "Difference", "row": f"{method} minus {over}", "column": f"{column}, {name}",
+                           "value": one["value"], "low": _finite(one["low"]), "high": _finite(one["high"]),
+                           "n": int(one["n"]), "unit": "fraction",
+                           "note": f"paired; 95 % bootstrap over {one['n_groups']} lineages; n counts true "
+                           + ("links" if name == "AA" else "positions")}  # fmt: skip
+
+
+def difficulty_rows(table: pd.DataFrame) -> Iterator[Row]:
     """Links recovered by bin of displacement over nearest neighbour's distance, see `evaluation.by_difficulty`."""
     for one in table.to_dict("records"):
-        if one["n"] and np.isfinite(one["recovered"]):
+        if one["n"]:
             where = "divisions" if one["daughters"] else f"displacement {one['low_edge']:g} to {one['high_edge']:g}"
-            yield {"item": "Gain", "row": one["method"], "column": f"{where}, interval {interval}",
-                   "value": one["recovered"], "n": int(one["n"]), "unit": "fraction",
+            yield {"item": "Gain", "row": one["method"], "column": f"{where}, interval {one['interval']}",
+                   "value": one["recovered"], "low": _finite(one["low"]), "high": _finite(one["high"]),
+                   "n": int(one["n"]), "unit": "fraction",
                    "note": "share of true links recovered; displacement in units of the nearest neighbour's distance; "
-                   "n counts true links, of all seeds"}  # fmt: skip
+                   f"95 % bootstrap over {one['n_groups']} lineages; n counts true links, of all seeds"}  # fmt: skip
 
 
 def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
