@@ -39,13 +39,15 @@ def _how(table: Mapping[str, Any], what: str) -> str:
 def score_rows(
     parts: Parts, method: str, seeds: Sequence[int], interval: int, n_resamples: int, seed: int
 ) -> dict[str, Row]:
-    """AA, TE, and F1 of links and detections of one method, by metric, without item, row and column."""
+    """AA, TE, precision, recall and F1 of links, and F1 of detections of one method, by metric."""
     table = evaluation.scores(parts, method, seeds, interval, n_resamples, seed)
     by_metric: dict[str, dict[str, Any]] = {r["metric"]: r for r in table.to_dict("records")}  # type: ignore[misc]
     rows = {}
     for name, metric, what, counted in (
         ("AA", "aa", "lineages", "true links"),
         ("TE", "te_micro", "lineages", "true positions"),
+        ("link precision", "link_precision", "frames", "links of the tracks"),
+        ("link recall", "link_recall", "lineages", "true links"),
         ("link F1", "link_f1", "frames", "true links"),
         ("detection F1", "detection_f1", "frames", "true positions"),
     ):
@@ -266,11 +268,15 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
                "unit": column, "note": "by the given weights; n counts frames"}  # fmt: skip
     if data.points is not None and data.linked:
         scores = tracking_scores(data.points, tracks, image_shape=data.source.shape)
-        for column, key, n in (("AA", "aa", "n_links"), ("TE", "te_micro", "n_observations")):
+        for column, key, n in (
+            ("AA", "aa", "n_links"), ("TE", "te_micro", "n_observations"),
+            ("link precision", "link_precision", "n_predicted_links"), ("link recall", "link_recall", "n_links"),
+            ("link F1", "link_f1", "n_links"), ("detection F1", "detection_f1", "n_observations"),
+        ):  # fmt: skip
             if np.isfinite(scores[key]):
                 yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key],
                        "n": int(scores[n]), "unit": "fraction",
-                       "note": "by the given weights; n counts true links or positions"}  # fmt: skip
+                       "note": "by the given weights; n counts true links or positions, of precision the tracks' links"}  # fmt: skip
 
 
 def difference_rows(
