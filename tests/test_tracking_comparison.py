@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellweak_core.files import DataError
 from cellweak_core.tracking import comparison, evaluation, reporting, splits
 from cellweak_core.tracking.data import TrackingData
 from cellweak_core.tracking.frames import ArraySource
@@ -129,6 +130,15 @@ def test_without_a_sure_link_ours_finds_nothing_and_says_so(tmp_path: Path, spli
         assert table.loc["aa", "n"] > 0
     rows = list(reporting.tracking_rows("Table 1", {"c": [(found, "test")]}, {"Ours": "Ours"}, [0], 1, 50, 0))
     assert [row["value"] for row in rows] == [0, 0]
+
+
+def test_films_shorter_than_the_longest_interval_are_refused_before_anything_is_trained(
+    tmp_path: Path, split: splits.Split
+) -> None:
+    short = replace(split, tests={"test": blobs(4, 1)})
+    with pytest.raises(DataError, match=r"blobs, test: 4 frames, none of them 5 apart.*-p intervals '\[1\]'"):
+        comparison.compare(short, COMMON, SETTINGS, [0], [1, 5], ["Ours"], tmp_path, 1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images: no frames"):
         load(tmp_path)
     save(tmp_path / "images", film(1))
-    with pytest.raises(DataError, match=r"no such frame|one frame only"):
+    with pytest.raises(DataError, match="one frame only"):
         load(tmp_path)
     lay(tmp_path)
     tracks().to_csv(tmp_path / "tracks.csv", index=False)

@@ -11,6 +11,7 @@ from tracking_files import SHAPE, film, save
 from cellweak_core.files import CellweakWarning, DataError, tree_digest
 from cellweak_core.parameter_cells import ParameterError
 from cellweak_core.tracking import readers
+from cellweak_core.tracking.data import check
 from cellweak_core.tracking.frames import ArraySource, open_frames
 
 
@@ -81,6 +82,14 @@ def test_swapped_axes_are_refused_with_the_order_that_fits(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"holds 40 frames of 9x56 pixels.*give -p axes YXT"):
         open_frames(path)
     assert len(open_frames(path, "YXT")) == 9
+
+
+def test_axes_that_a_file_does_not_state_are_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", film(6), photometric="minisblack")
+    assert open_frames(tmp_path / "a.tif").assumed_axes == "TYX"
+    assert any("does not state its axes: read as TYX" in line for line in check(tmp_path))
+    tifffile.imwrite(tmp_path / "a.tif", film(6), imagej=True, metadata={"axes": "TYX"})
+    assert open_frames(tmp_path / "a.tif").assumed_axes == ""
 
 
 def test_swapped_axes_of_a_long_film_show_in_the_pixels(tmp_path: Path) -> None:
@@ -163,6 +172,20 @@ def test_pixels_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
         source[1]
     with pytest.raises(DataError, match="not numbers"):
         _ = ArraySource(frames).scale
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_no_channel_of_a_microscope_is_taken_for_transparency(tmp_path: Path, n: int) -> None:
+    channels = np.stack([film(6) // (k + 1) for k in range(n)], 1)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, channels, imagej=True, metadata={"axes": "TCYX"})
+    with pytest.raises(DataError, match=f"{n} channels that differ, expected one"):
+        open_frames(path, "TCYX").raw(0)
+    mean = open_frames(path, "TCYX", colour="mean").raw(3)
+    np.testing.assert_array_equal(mean, np.round(channels[3].mean(0)).astype(np.uint8))
+    alike = np.repeat(film(6)[:, None], n, 1)
+    tifffile.imwrite(path, alike, imagej=True, metadata={"axes": "TCYX"})
+    np.testing.assert_array_equal(open_frames(path, "TCYX").raw(3), film(6)[3])
 
 
 def test_colour_is_refused_or_averaged(tmp_path: Path) -> None:

@@ -155,6 +155,18 @@ def test_tables_that_count_from_one_are_told_so(tmp_path: Path) -> None:
         read_points(csv(tmp_path, f"frame,x,y\n{rows}\n"), files)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [([0, 2, 4, 6, 8, 10], r"file k has the number 0 \+ 2 \* k$"), ([8, 9, 10, 11, 12, 13], r"number 8 \+ 1 \* k$")],
+)
+def test_tables_that_count_the_files_are_told_the_files_numbers(tmp_path: Path, numbers: list[int], said: str) -> None:
+    files = open_frames(save(tmp_path / "img", film(6), numbers=numbers))
+    rows = "\n".join(f"{t},5,5" for t in range(6))
+    with pytest.raises(DataError, match=said) as caught:
+        read_points(csv(tmp_path, f"frame,x,y\n{rows}\n"), files)
+    assert "add 1" not in str(caught.value)
+
+
 def test_frames_are_named_as_their_files_are(tmp_path: Path) -> None:
     files = open_frames(save(tmp_path / "img", film(3), numbers=[700, 705, 710]))
     path = csv(tmp_path, "frame,id,x,y\n705,1,3,4\n700,1,3,4\n")

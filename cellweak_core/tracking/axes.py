@@ -131,7 +131,8 @@ def to_plane(pixels: np.ndarray, letters: str, where: str, colour: Colour) -> np
 
     Args:
         pixels: as stored; axes of length 1 in front are dropped.
-        letters: of its axes, Y, X and perhaps C; without a C a last axis of 2 to 4 is taken for colour.
+        letters: of its axes, Y, X and perhaps C; without a C a last axis of 2 to 4 is taken for colour. Only where C
+            is the last axis can a second or fourth channel be transparency.
         where: names the frame in errors.
         colour: what to do with channels that differ.
 
@@ -152,13 +153,14 @@ def to_plane(pixels: np.ndarray, letters: str, where: str, colour: Colour) -> np
             f"{where}: shape {pixels.shape}, expected one plane ({', '.join(letters)}); a stack is one file alone, "
             "with all times in it"
         )
+    planes = "C" in letters and not letters.endswith("C")  # a microscope's channels, none of them transparency
     order = [letters.index(axis) for axis in (FRAME + "C" if "C" in letters else FRAME)]
     image = pixels.transpose(order)
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
     if image.ndim == 3 and image.shape[-1] not in (2, 3, 4):
         raise DataError(f"{where}: {image.shape[-1]} channels, expected one; save the channel to be tracked by itself.")
-    image = one_channel(image, where, colour)
+    image = _one_of_planes(image, where, colour) if planes and image.ndim == 3 else one_channel(image, where, colour)
     if image.dtype.kind in "iu" and image.dtype not in (np.uint8, np.uint16):
         low, high = int(image.min()), int(image.max())
         if low < 0 or high > 65535:
@@ -167,6 +169,19 @@ def to_plane(pixels: np.ndarray, letters: str, where: str, colour: Colour) -> np
     if image.dtype not in (np.uint8, np.uint16, np.bool_) and image.dtype.kind != "f":
         raise DataError(f"{where}: pixels of type {image.dtype}, expected 8-bit, 16-bit or floating point.")
     return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+
+
+def _one_of_planes(image: np.ndarray, where: str, colour: Colour) -> np.ndarray:
+    """The channels' one plane where they are alike, else their mean if that is asked for."""
+    if (image == image[..., :1]).all():
+        return np.asarray(image[..., 0])
+    if colour == "error":
+        raise DataError(
+            f"{where}: {image.shape[-1]} channels that differ, expected one; save the channel to be tracked by itself, "
+            "or give -p colour mean to average them."
+        )
+    mean = image.mean(-1)
+    return np.asarray(mean if image.dtype.kind == "f" else np.round(mean).astype(image.dtype))
 
 
 def _difference(block: np.ndarray, axis: int) -> float:

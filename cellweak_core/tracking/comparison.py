@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..files import DataError
 from ..parallel import map_runs
 from . import trials
 from .association import gate_px
@@ -135,6 +136,7 @@ def compare(
         track_intervals: Tracking takes every so-manieth frame, at all offsets; some of `intervals`.
 
     Raises:
+        DataError: A part has no two frames as far apart as the longest interval.
         ValueError: An unknown method, or intervals without 1.
     """
     unknown = sorted(set(methods) - set(ALL_METHODS))
@@ -142,6 +144,13 @@ def compare(
         raise ValueError(f"methods: expected names of {', '.join(ALL_METHODS)}; got {', '.join(unknown)}")
     if 1 not in intervals or not set(track_intervals) <= set(intervals):
         raise ValueError(f"intervals: expected 1 and {sorted(track_intervals)} among them, got {list(intervals)}")
+    for name, data in (("training part", split.train), *split.tests.items()):
+        if (longest := max(intervals)) >= len(data.source):
+            shorter = [d for d in intervals if d < len(data.source)]
+            raise DataError(
+                f"{split.name}, {name}: {len(data.source)} frames, none of them {longest} apart; give more frames, or "
+                f"-p intervals '{shorter}' -p track_intervals '{shorter}'"
+            )
     found, supervised = Found(split), split.train.linked
     methods = [m for m in methods if supervised or m not in SUPERVISED]
     assert split.train.points is not None

@@ -118,12 +118,17 @@ def load(
     else:
         source = open_frames(images, axes, white_level, colour)
         source.name = root.name
+        _require_two(source, root)
         points = read_points(tables[0], source) if tables else None
         nuclei = _nuclei(root / NUCLEI, axes, colour, source)
         files = [*source.paths, *tables, *(nuclei.paths if nuclei is not None else ())]
+    _require_two(source, root)
+    return TrackingData(source, points, has_links(points), source.name, tree_digest(files, root), nuclei)
+
+
+def _require_two(source: FrameSource, root: Path) -> None:
     if len(source) < 2:
         raise DataError(f"{root}: one frame only, tracking needs two or more")
-    return TrackingData(source, points, has_links(points), source.name, tree_digest(files, root), nuclei)
 
 
 def _images(root: Path) -> Path | None:

@@ -38,9 +38,11 @@ class FrameSource(ABC):
         dtype: of the pixels as stored.
         numbers: the frames' numbers in the file names, (T,), in order; 0..T-1 where the files have none.
         paths: the files; empty where the frames lie in memory.
+        assumed_axes: of a stack that does not state its axes, those it was read with; else empty.
     """
 
     paths: Sequence[Path] = ()
+    assumed_axes: str = ""
 
     def __init__(
         self,

@@ -198,11 +198,15 @@ def _number_frames(table: pd.DataFrame, n_frames: int | None, numbers: Sequence[
         lowest, highest = int(table["frame"].min()), int(table["frame"].max())
         first, last = min(index), max(index)
         fix = "frame is the number in the frame's file name, and counts from 0 in a stack"
-        for shift, says in ((1, "count from 1: subtract 1 from"), (-1, "count from 0: add 1 to")):
-            if lowest - shift >= first and highest - shift <= last:
-                fix += f". This table seems to {says} its column frame"
-        if len(index) > 2 and numbers[1] - numbers[0] != 1:
-            fix += f". The files' numbers are {numbers[1] - numbers[0]} apart"
+        apart = numbers[1] - numbers[0] if len(index) > 1 else 1
+        if apart == 1:
+            for shift, says in ((1, "count from 1: subtract 1 from"), (-1, "count from 0: add 1 to")):
+                if lowest - shift >= first and highest - shift <= last:
+                    fix += f". This table seems to {says} its column frame"
+        if (apart != 1 or first > 1) and 0 <= lowest and highest < len(index):
+            fix += f". This table seems to count the files from 0: file k has the number {first} + {apart} * k"
+        elif apart != 1:
+            fix += f". The files' numbers are {apart} apart"
         places.refuse(
             found.isna(), table, f"there is no such frame, they are {first} to {last} ({len(index)} frames)", fix
         )

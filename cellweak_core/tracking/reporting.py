@@ -276,7 +276,7 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
             if np.isfinite(scores[key]):
                 yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key],
                        "n": int(scores[n]), "unit": "fraction",
-                       "note": "by the given weights; n counts true links or positions, of precision the tracks' links"}  # fmt: skip
+                       "note": "by the given weights; n counts true links or positions"}  # fmt: skip
 
 
 def difference_rows(

@@ -45,6 +45,8 @@ def _frames(source: FrameSource, name: str) -> Iterator[str]:
     if len(source) > 1 and source.numbers[1] - source.numbers[0] > 1:
         numbers += f", {source.numbers[1] - source.numbers[0]} apart"
     yield f"{name}: {len(source)} frames of {width}x{height} pixels (X x Y), {depth}, {numbers}"
+    if source.assumed_axes:
+        yield f"the file does not state its axes: read as {source.assumed_axes}; if that is wrong, give -p axes"
     low, high, flat, broken = np.inf, -np.inf, [], []
     for t in range(len(source)):
         try:

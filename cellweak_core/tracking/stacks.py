@@ -78,6 +78,7 @@ class StackSource(FrameSource):
         if complaints:
             raise DataError(f"{path}: broken or truncated TIFF ({complaints[0]}); copy the file again.")
         n = self.full[self.letters.index("T")]
+        self.assumed_axes = "" if self.known else self.letters
         if not self.known:
             refuse_implausible(str(path), self.full, self.letters, self._block(n))
         first = self._plane(0)

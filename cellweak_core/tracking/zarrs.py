@@ -39,6 +39,7 @@ class ZarrSource(FrameSource):
         self.letters, known = resolve(str(path), full, axes, stated or "?" * len(full))
         self.array = array
         n = full[self.letters.index("T")]
+        self.assumed_axes = "" if known else self.letters
         if not known:
             refuse_implausible(str(path), full, self.letters, self._read(middle_block(full)))
         first = self._plane(0)
