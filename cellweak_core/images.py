@@ -154,13 +154,17 @@ def _by_pillow(content: bytes) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def one_channel(image: np.ndarray, path: str | Path, colour: Colour = "error") -> np.ndarray:
+def one_channel(
+    image: np.ndarray, path: str | Path, colour: Colour = "error", transparency: bool = True
+) -> np.ndarray:
     """Makes an image grey.
 
     Args:
         image: (H, W), or (H, W, C) with C = 2 (grey, transparency), 3 or 4 (the last one transparency).
         path: names the file in errors.
         colour: what to do where the channels differ: "error", or "mean" of them.
+        transparency: whether a second or fourth channel is transparency, which is left out. The channels of a
+            microscope have none.
 
     Returns:
         (H, W), the image's type; int32 without negative values becomes uint16.
@@ -172,16 +176,17 @@ def one_channel(image: np.ndarray, path: str | Path, colour: Colour = "error") -
         return np.asarray(image.astype(np.uint16) if image.dtype == np.int32 and image.min() >= 0 else image)
     if image.ndim != 3 or image.shape[2] not in (2, 3, 4):
         raise DataError(f"{path}: shape {image.shape}, expected one plane (H, W); save each plane as its own file.")
-    if image.shape[2] in (2, 4):  # the last channel is transparency
+    if transparency and image.shape[2] in (2, 4):
         image = image[..., :-1]
     if (image == image[..., :1]).all():
         return np.ascontiguousarray(image[..., 0])
     if colour == "error":
         raise DataError(
-            f"{path}: a colour image whose channels differ, expected grey; "
-            "convert the images to grey, or give -p colour mean to average the channels."
+            f"{path}: a colour image whose {image.shape[2]} channels differ, expected grey; convert the images to grey "
+            "or save the channel that is wanted by itself, or give -p colour mean to average the channels."
         )
-    return np.round(image.mean(-1)).astype(image.dtype)
+    mean = image.mean(-1)
+    return np.asarray(mean if image.dtype.kind == "f" else np.round(mean)).astype(image.dtype)
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ from cellweak_core.images import (
     denoise,
     list_images,
     median_of,
+    one_channel,
     read_grey,
     scale_to_unit,
     standardise,
@@ -228,3 +229,10 @@ def test_augment_is_repeatable_covers_its_ranges_and_mutates_nothing() -> None:
     assert augment(torch.zeros(0, 1, 4, 4), torch.Generator()).shape == (0, 1, 4, 4)
     with pytest.raises(ValueError, match="square"):
         augment(torch.zeros(1, 1, 4, 6), torch.Generator(), rot90=True)
+
+
+def test_the_mean_of_floating_point_channels_is_not_rounded() -> None:
+    image = np.array([[[0.25, 0.5]]], np.float32)
+    mean = one_channel(image, "a.tif", "mean", transparency=False)
+    assert (mean.tolist(), mean.dtype) == ([[0.375]], np.float32)
+    assert one_channel(image, "a.tif").tolist() == [[0.25]]  # the second one is transparency otherwise

@@ -31,7 +31,7 @@ def linked(found: Propagation) -> Links:
     return associate(found.candidates, found.scores, len(found.peaks_t), len(found.peaks_t1))
 
 
-def same(fast: Propagation, slow: Propagation, tolerance: float) -> None:
+def assert_same(fast: Propagation, slow: Propagation, tolerance: float) -> None:
     np.testing.assert_array_equal(fast.candidates, slow.candidates)
     np.testing.assert_allclose(fast.scores, slow.scores, rtol=0, atol=tolerance)
     np.testing.assert_allclose(fast.likelihood, slow.likelihood, rtol=0, atol=tolerance)
@@ -47,7 +47,7 @@ def test_windows_give_what_whole_images_give(shape: tuple[int, int], n: int) -> 
     before, after = cells(n, shape)
     slow = propagate_whole(net, pair, before, after, gate=30)
     fast = propagate(net, pair, before, after, gate=30, batch=2)
-    same(fast, slow, 1e-10)
+    assert_same(fast, slow, 1e-10)
     np.testing.assert_array_equal(fast.labels, slow.labels)
     assert len(fast.scores) >= n
     assert np.ptp(slow.scores) > 0.01
@@ -64,7 +64,7 @@ def test_windows_inside_a_large_image_give_what_whole_images_give() -> None:
     after = np.array([[168.3, 158.0], [181.0, 171.6], [20.0, 300.0]])
     before = after + np.array([3.0, -2.0])
     slow, fast = propagate_whole(net, pair, before, after, gate=30), propagate(net, pair, before, after, gate=30)
-    same(fast, slow, 1e-10)
+    assert_same(fast, slow, 1e-10)
     np.testing.assert_array_equal(fast.labels, slow.labels)
     assert set(np.unique(slow.labels)) == {0, 1, 2, 3}
 
@@ -74,7 +74,7 @@ def test_float32_keeps_links_and_scores() -> None:
     pair = pictures(shape, 1)
     net = network(pair, dtype=torch.float32)
     before, after = cells(6, shape, 1)
-    same(propagate(net, pair, before, after, gate=30), propagate_whole(net, pair, before, after, gate=30), 1e-3)
+    assert_same(propagate(net, pair, before, after, gate=30), propagate_whole(net, pair, before, after, gate=30), 1e-3)
 
 
 def test_batches_of_any_size_give_the_same() -> None:
@@ -83,7 +83,7 @@ def test_batches_of_any_size_give_the_same() -> None:
     before, after = cells(5, (96, 96))
     results = [propagate(net, pair, before, after, gate=40, batch=batch) for batch in (1, 2, 5, 64)]
     for other in results[1:]:
-        same(other, results[0], 1e-12)
+        assert_same(other, results[0], 1e-12)
         np.testing.assert_array_equal(other.labels, results[0].labels)
 
 
@@ -128,7 +128,7 @@ def test_peaks_of_the_maps_are_taken_where_none_are_given() -> None:
     fast, slow = (way(net, pair, gate=20, smooth_px=3) for way in (propagate, propagate_whole))
     assert len(fast.peaks_t) >= len(fast.peaks_t1) > 2
     np.testing.assert_array_equal(fast.peaks_t1, slow.peaks_t1)
-    same(fast, slow, 1e-9)
+    assert_same(fast, slow, 1e-9)
     assert len(checked_peaks(torch.from_numpy(fast.likelihood), None, None, 0.0)[0]) > len(fast.peaks_t)
 
 
@@ -138,7 +138,7 @@ def test_a_finite_reach_is_exact_where_it_holds_the_receptive_field() -> None:
     net = network(pair)
     after = np.array([[60.0, 64.0], [250.0, 64.0]])
     exact, wide, narrow = (propagate(net, pair, after, after, gate=20, reach_px=r) for r in (None, 136, 24))
-    same(wide, exact, 1e-12)
+    assert_same(wide, exact, 1e-12)
     np.testing.assert_array_equal(wide.labels, exact.labels)
     assert not np.array_equal(narrow.labels, exact.labels)
     assert np.isfinite(narrow.scores).all()
@@ -191,7 +191,7 @@ def test_a_cell_hidden_under_a_later_one_has_no_pixels_and_the_background_s_resp
     after = np.array([[30.0, 30.0], [30.0, 30.0]])
     slow, fast = (way(net, pair, after, after, gate=5) for way in (propagate_whole, propagate))
     assert set(np.unique(fast.labels)) == {0, 2}
-    same(fast, slow, 1e-10)
+    assert_same(fast, slow, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_real_frames(real_data: Path) -> None:
     pair = np.stack(frames)
     net = network(pair, dtype=torch.float32)
     before, after = cells(6, pair.shape[1:])
-    same(propagate(net, pair, before, after, gate=30), propagate_whole(net, pair, before, after, gate=30), 1e-3)
+    assert_same(propagate(net, pair, before, after, gate=30), propagate_whole(net, pair, before, after, gate=30), 1e-3)
 
 
 # ---- a known answer

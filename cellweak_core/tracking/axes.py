@@ -160,7 +160,7 @@ def to_plane(pixels: np.ndarray, letters: str, where: str, colour: Colour) -> np
         image = image[..., 0]
     if image.ndim == 3 and image.shape[-1] not in (2, 3, 4):
         raise DataError(f"{where}: {image.shape[-1]} channels, expected one; save the channel to be tracked by itself.")
-    image = _one_of_planes(image, where, colour) if planes and image.ndim == 3 else one_channel(image, where, colour)
+    image = one_channel(image, where, colour, transparency=not planes)
     if image.dtype.kind in "iu" and image.dtype not in (np.uint8, np.uint16):
         low, high = int(image.min()), int(image.max())
         if low < 0 or high > 65535:
@@ -169,19 +169,6 @@ def to_plane(pixels: np.ndarray, letters: str, where: str, colour: Colour) -> np
     if image.dtype not in (np.uint8, np.uint16, np.bool_) and image.dtype.kind != "f":
         raise DataError(f"{where}: pixels of type {image.dtype}, expected 8-bit, 16-bit or floating point.")
     return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
-
-
-def _one_of_planes(image: np.ndarray, where: str, colour: Colour) -> np.ndarray:
-    """The channels' one plane where they are alike, else their mean if that is asked for."""
-    if (image == image[..., :1]).all():
-        return np.asarray(image[..., 0])
-    if colour == "error":
-        raise DataError(
-            f"{where}: {image.shape[-1]} channels that differ, expected one; save the channel to be tracked by itself, "
-            "or give -p colour mean to average them."
-        )
-    mean = image.mean(-1)
-    return np.asarray(mean if image.dtype.kind == "f" else np.round(mean).astype(image.dtype))
 
 
 def _difference(block: np.ndarray, axis: int) -> float:

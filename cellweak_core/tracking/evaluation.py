@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from ..uncertainty import group_weights, percentile_interval
 from .compared import compare_tracks
 from .comparison import Found
-from .differences import paired_differences
-from .intervals import bootstrap_scores
+from .intervals import bootstrap_scores, paired_differences
 from .scores import detection_scores, link_scores, ratio, tracking_scores
 
 LINK_GATE_PX, DETECTION_GATE_PX = 20.0, 10.0
@@ -136,7 +135,7 @@ def differences(
     """Scores of one method minus those of another over tests, seeds and offsets together, on the same cells.
 
     Returns:
-        As `differences.paired_differences`.
+        As `intervals.paired_differences`.
     """
     places = [(found, test, s) for found, test in parts for s in seeds]
     (truth, tracks, groups), (_, other, _) = (
