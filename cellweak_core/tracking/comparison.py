@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..files import DataError
+from ..files import CellweakWarning, DataError
 from ..parallel import map_runs
 from . import trials
 from .association import gate_px
@@ -57,16 +59,6 @@ class Found:
     pseudo: dict[tuple[int, int], dict[str, NDArray[Any]]] = field(default_factory=dict)
     networks: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     silent: list[int] = field(default_factory=list)
-
-    def complaint(self) -> str:
-        """What to do about `silent`, for people; empty without any."""
-        if not self.silent:
-            return ""
-        return (
-            f"{self.split.name}, seed {', '.join(map(str, self.silent))}: propagation is sure of no link, so there is "
-            "nothing to train MPM on and Ours has no tracks; train the co-detection CNN longer (`steps`), or check "
-            "that the positions lie on the cells"
-        )
 
 
 @dataclass
@@ -137,6 +129,7 @@ def compare(
 
     Raises:
         DataError: A part has no two frames as far apart as the longest interval.
+        CellweakWarning: Propagation is sure of no link in the training part of some seed, see `Found.silent`.
         ValueError: An unknown method, or intervals without 1.
     """
     unknown = sorted(set(methods) - set(ALL_METHODS))
@@ -202,6 +195,14 @@ def compare(
             shared[f"{name}.pseudo {s}"] = np.concatenate([found.pseudo[s, d][name] for d in track_intervals])
     taught = {s: [d for d in track_intervals if len(found.pseudo[s, d]["pairs"])] for s in seeds}
     found.silent = [s for s in seeds if not taught[s]]
+    if found.silent:
+        warnings.warn(
+            f"{split.name}, seed {', '.join(map(str, found.silent))}: propagation is sure of no link, so there is "
+            "nothing to train MPM on and Ours has no tracks; train the co-detection CNN longer (`steps`), or check "
+            "that the positions lie on the cells",
+            CellweakWarning,
+            stacklevel=2,
+        )
     second = [
         {**motion, "what": "mpm", "points": "given", "pairs": f"pseudo {s}", "masked": name == OURS}
         | {"seed": s, "interval": taught[s]}
@@ -274,12 +275,9 @@ def _tracks(work: _Work, methods: Sequence[str], intervals: Sequence[int], setti
                     keys.append((m, part, s, d))
     for key, result in zip(keys, work.done(trials.track, runs, "tracking"), strict=True):
         found.tracks.setdefault(key, []).append(as_tracks(result["tracks"].numpy()))
-    untaught = [(m, s) for m in (OURS, UNMASKED) if m in methods for s in found.silent]
-    for m, s in untaught:
-        for part in found.split.tests:
-            for d in intervals:
-                films = offsets(len(shared[f"{part}.images"]), d)
-                found.tracks[m, part, s, d] = [as_tracks(np.zeros((0, 6))) for _ in films]
+    nothing = as_tracks(np.zeros((0, 6)))
+    for m, part, s, d in product({OURS, UNMASKED} & set(methods), found.split.tests, found.silent, intervals):
+        found.tracks[m, part, s, d] = [nothing for _ in offsets(len(shared[f"{part}.images"]), d)]
     for m in classical:  # nothing random in them: one result stands for every seed
         for part in found.split.tests:
             for s in seeds[1:]:

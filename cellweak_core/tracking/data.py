@@ -107,6 +107,7 @@ def load(
     images = _images(root)
     if images is None and sequences(root):
         source, points = read_ctc(root, sequence, axes, white_level, colour)
+        _require_two(source, root)
         annotated = root / f"{str(sequence).zfill(2)}_GT" / "TRA"
         files = [*source.paths, *(path for path in annotated.glob("man_track*") if path.is_file())]
     elif images is None:
@@ -122,7 +123,6 @@ def load(
         points = read_points(tables[0], source) if tables else None
         nuclei = _nuclei(root / NUCLEI, axes, colour, source)
         files = [*source.paths, *tables, *(nuclei.paths if nuclei is not None else ())]
-    _require_two(source, root)
     return TrackingData(source, points, has_links(points), source.name, tree_digest(files, root), nuclei)
 
 

@@ -163,11 +163,13 @@ def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> 
     from ..results import beside_paper as joined
 
     both = joined(rows, "tracking")
-    both = both[(both["item"] == item) & (both["column"].isin(columns) | (not columns))]
+    both = both[both["item"] == item]
+    printed = load("tracking")
+    printed = printed[printed["item"] == item]
+    if columns:
+        both, printed = (table[table["column"].isin(columns)] for table in (both, printed))
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
     texts = [_cell(*row) for row in numbers]
-    paper = load("tracking")
-    printed = paper[(paper["item"] == item) & (paper["column"].isin(columns) | (not columns))]
     down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
     wide = both.assign(text=texts).pivot(index="row", columns="column", values="text")
     wide = wide.loc[down, across]
