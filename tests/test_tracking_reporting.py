@@ -37,13 +37,14 @@ def test_implied_precision_inverts_f1(precision: float, recall: float) -> None:
 def test_a_table_beside_the_paper(tmp_path) -> None:  # noqa: ANN001
     results = Results("tracking", tmp_path, {}, 0, "simulated")
     results.add("Table 5", "Ours", "AA", 0.5, n=10, unit="fraction", low=0.4, high=0.6, note="x")
-    results.add("Table 5", "assignment", "AA", 0.25, n=10, unit="fraction")
+    results.add("Table 5", "assignment", "AA", 0.25, n=12, unit="fraction")
     table = reporting.beside_paper(results.rows, "Table 5").set_index("method")
-    assert table.index.tolist() == ["A-Graph", "Fogbank", "GDA", "Ours", "assignment"]
+    assert table.index.tolist() == ["A-Graph", "Fogbank", "GDA", "Ours", "assignment", "n"]
     assert table.columns.tolist() == ["AA", "TE"]
     assert table.loc["Ours", "AA"] == "0.857 | 0.500 [0.400, 0.600]"
     assert table.loc["GDA", "TE"] == "0.527 | -"
     assert table.loc["assignment", "AA"] == "- | 0.250"
+    assert table.loc["n"].tolist() == ["10 to 12", ""]
 
 
 def test_wide_keeps_order_and_leaves_gaps_empty() -> None:
@@ -55,10 +56,11 @@ def test_wide_keeps_order_and_leaves_gaps_empty() -> None:
             "value": [0.1, 0.2, 0.3, 0.9],
             "low": [0.0, np.nan, np.nan, np.nan],
             "high": [0.2, np.nan, np.nan, np.nan],
+            "n": [7, 8, 8, 9],
         }
     )
     table = reporting.wide(rows, "Peers")
-    assert table.to_numpy().tolist() == [["b", "0.100 [0.000, 0.200]", "0.200"], ["a", "", "0.300"]]
+    assert table.to_numpy().tolist() == [["b", "0.100 [0.000, 0.200]", "0.200"], ["a", "", "0.300"], ["n", "7", "8"]]
 
 
 def test_sequences_says_what_is_known() -> None:

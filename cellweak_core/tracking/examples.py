@@ -20,6 +20,7 @@ from torch import nn
 from .association import ASSOCIATED, gate_px
 from .comparison import OURS, UNMASKED, Found
 from .data import TrackingData
+from .evaluation import LINK_GATE_PX
 from .inference import predict, restored
 from .maps import disc_mask, motion_maps
 from .networks import STRIDE
@@ -249,7 +250,8 @@ def propagation(found: Found, seed: int = 0, interval: int = 1, test: str | None
     chosen = []
     if farthest:
         chosen = [("moved farthest of the sure links", *farthest[0])]
-        other = next((c for c in crowded if c[0] != farthest[0][0] or distance(c[1], [farthest[0][1]]) > 1), None)
+        # Another cell, not the same a few frames on.
+        other = next((c for c in crowded if distance(c[1], [farthest[0][1]]) > LINK_GATE_PX), None)
         if other is not None:
             chosen.append(("nearest to its neighbour", *other))
     else:

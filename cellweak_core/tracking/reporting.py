@@ -157,7 +157,7 @@ def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> 
         columns: Only these; none for all.
 
     Returns:
-        Rows and columns in the paper's order, what only this run has behind.
+        Rows and columns in the paper's order, what only this run has behind; the last row is this run's n.
     """
     from ..published import load
     from ..results import beside_paper as joined
@@ -171,9 +171,18 @@ def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> 
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
     texts = [_cell(*row) for row in numbers]
     down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
-    wide = both.assign(text=texts).pivot(index="row", columns="column", values="text")
-    wide = wide.loc[down, across]
-    return wide.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
+    return _readable(both.assign(text=texts, n=both["n_run"]), down, across)
+
+
+def _readable(rows: pd.DataFrame, down: Sequence[str], across: Sequence[str]) -> pd.DataFrame:
+    """Rows with `text` and `n` as a table, methods down and the column's n last, of which there may be several."""
+    table = rows.pivot(index="row", columns="column", values="text").loc[list(down), list(across)]
+    n = rows.dropna(subset="n").groupby("column")["n"].agg(["min", "max"]).astype(int)
+    table.loc["n"] = [
+        "" if c not in n.index else f"{low}" if (low := n["min"][c]) == (high := n["max"][c]) else f"{low} to {high}"
+        for c in table.columns
+    ]
+    return table.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
 
 
 def _cell(paper: float, value: float, low: float, high: float) -> str:
@@ -323,12 +332,10 @@ def difficulty_rows(table: pd.DataFrame) -> Iterator[Row]:
 
 
 def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
-    """An item of no published table for reading: methods down, columns across, "value [low, high]"."""
+    """An item for reading: methods down and n last, columns across, "value [low, high]"."""
     part = rows[rows["item"] == item]
     if not len(part):
         return pd.DataFrame({"method": []})
     numbers = part[["value", "low", "high"]].astype(float).to_numpy()
     texts = [_cell(np.nan, *row).removeprefix("- | ") for row in numbers]
-    table = part.assign(text=texts).pivot(index="row", columns="column", values="text")
-    table = table.loc[list(dict.fromkeys(part["row"])), list(dict.fromkeys(part["column"]))]
-    return table.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
+    return _readable(part.assign(text=texts), *(list(dict.fromkeys(part[name])) for name in ("row", "column")))
