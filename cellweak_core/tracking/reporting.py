@@ -339,3 +339,13 @@ def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
     numbers = part[["value", "low", "high"]].astype(float).to_numpy()
     texts = [_cell(np.nan, *row).removeprefix("- | ") for row in numbers]
     return _readable(part.assign(text=texts), *(list(dict.fromkeys(part[name])) for name in ("row", "column")))
+
+
+def detector_f1(counts: pd.DataFrame) -> pd.DataFrame:
+    """F1 of detectors by split and brightness for reading, from columns split, brightness, seed, tp, fp, fn."""
+    whole = 2 * counts["tp"] + counts["fp"] + counts["fn"]
+    table = counts.assign(f1=2 * counts["tp"] / whole, n=counts["tp"] + counts["fn"]).groupby(["split", "brightness"])
+    found = table.agg(f1=("f1", "mean"), sd=("f1", "std"), seeds=("seed", "nunique"), n=("n", "sum")).reset_index()
+    text = [f"{f1:.3f} ({sd:.3f})" for f1, sd in zip(found["f1"], found["sd"], strict=True)]
+    columns = {"n": "n, true cells of all seeds", "split": "trained to tested"}
+    return found.assign(f1=text).drop(columns="sd").rename(columns={"f1": "F1 (sd)", **columns})
