@@ -85,7 +85,7 @@ class _Work:
         names = {f"{run['part']}.images" for run in runs if "part" in run}
         starts = {f"{run[key]}:" for run in runs for key in ("network", "tuned") if key in run}
         if any("part" not in run for run in runs):  # trainings and tunings
-            names |= {"train.images"}
+            names |= {"train.images", "train.frames"}
             starts |= {"points.", "pairs.", "ignored."}
         return {k: v for k, v in self.shared.items() if k in names or k.startswith(tuple(starts))}
 
@@ -138,16 +138,12 @@ def compare(
     if 1 not in intervals or not set(track_intervals) <= set(intervals):
         raise ValueError(f"intervals: expected 1 and {sorted(track_intervals)} among them, got {list(intervals)}")
     for name, data in (("training part", split.train), *split.tests.items()):
-        if (longest := max(intervals)) >= len(data.source):
-            shorter = [d for d in intervals if d < len(data.source)]
-            raise DataError(
-                f"{split.name}, {name}: {len(data.source)} frames, none of them {longest} apart; give more frames, or "
-                f"-p intervals '{shorter}' -p track_intervals '{shorter}'"
-            )
+        _require_pairs(f"{split.name}, {name}", range(len(data.source)), "frames", intervals)
+    _require_pairs(f"{split.name}, training part", split.train.annotated, "annotated frames", intervals)
     found, supervised = Found(split), split.train.linked
     methods = [m for m in methods if supervised or m not in SUPERVISED]
     assert split.train.points is not None
-    shared: Run = {"train.images": stacked(split.train.source)}
+    shared: Run = {"train.images": stacked(split.train.source), "train.frames": np.asarray(split.train.annotated)}
     shared["points.given"] = split.train.points[["frame", "x", "y"]].to_numpy(float)
     shared |= {f"{name}.images": stacked(test.source) for name, test in split.tests.items()}
     device, motion_steps = common["device"], common["motion_steps"]
@@ -220,6 +216,16 @@ def compare(
             for d in track_intervals:
                 _link(found, name, s, d, methods, settings)
     return found
+
+
+def _require_pairs(where: str, frames: Sequence[int], what: str, intervals: Sequence[int]) -> None:
+    known = set(frames)
+    far = [d for d in intervals if not any(t + d in known for t in known)]
+    if not far:
+        return
+    rest = [d for d in intervals if d not in far]
+    hint = f"or -p intervals '{rest}' -p track_intervals '{rest}'" if 1 in rest else "neighbouring ones among them"
+    raise DataError(f"{where}: {len(known)} {what}, none of them {far[-1]} apart; give more frames, {hint}")
 
 
 def _associate(work: _Work, parts: Sequence[str]) -> dict[tuple[str, int, int], dict[str, NDArray[Any]]]:

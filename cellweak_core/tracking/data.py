@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from cellweak_core.files import DataError, tree_digest
 from cellweak_core.images import list_images
+from cellweak_core.parameter_cells import ParameterError
 from cellweak_core.tracking.ctc import read_ctc, sequences
 from cellweak_core.tracking.frames import FrameSource, open_frames
+from cellweak_core.tracking.light import EvenSource
 from cellweak_core.tracking.points import has_links, part_of_points, read_points
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class TrackingData:
         name: of the data set, as it stands in tables of results.
         digest: SHA-256 over the files' names and contents; None for simulated data.
         nuclei: a nuclear stain of the same frames, or None.
+        annotated: indices of the frames whose cells are known, rising; by default those that have a position. The
+            others are tracked, but neither trained on nor scored: no cell there would be a claim that nobody made.
     """
 
     source: FrameSource
@@ -49,6 +53,11 @@ class TrackingData:
     name: str
     digest: str | None = None
     nuclei: FrameSource | None = field(default=None)
+    annotated: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.annotated and self.points is not None:
+            object.__setattr__(self, "annotated", tuple(sorted({int(t) for t in self.points["frame"]})))
 
     def part(
         self, frames: Sequence[int] | range | None = None, region: tuple[int, int, int, int] | None = None
@@ -63,12 +72,15 @@ class TrackingData:
             Frames numbered anew from 0, positions counted from the region's corner; the digest is the whole's.
         """
         points = None if self.points is None else part_of_points(self.points, frames, region)
+        kept = range(len(self.source)) if frames is None else frames
+        known = set(self.annotated)
         return replace(
             self,
             source=self.source.part(frames, region),
             points=points,
             linked=has_links(points),
             nuclei=None if self.nuclei is None else self.nuclei.part(frames, region),
+            annotated=tuple(new for new, old in enumerate(kept) if old in known),
         )
 
 
@@ -79,6 +91,7 @@ def load(
     white_level: float = 0,
     sequence: str = "01",
     colour: str = "error",
+    flatten_px: float = 0,
 ) -> TrackingData:
     """Opens a sequence and reads its positions; the frames themselves are read when they are needed.
 
@@ -88,9 +101,10 @@ def load(
         white_level: the grey level that becomes 1, 0 to find it, as `FrameSource.scale`; not that of the nuclei.
         sequence: of a Cell Tracking Challenge folder, two digits.
         colour: "error" refuses frames whose channels differ, "mean" averages them.
+        flatten_px: of the blur that frames are divided by (not the nuclei), see `light`; 0 leaves the light as it is.
 
     Returns:
-        The data; `points` is None where there are none.
+        The data; `points` is None where there are none. In a Cell Tracking Challenge folder all frames are annotated.
 
     Raises:
         ParameterError: as `open_frames`.
@@ -103,13 +117,16 @@ def load(
     tables = [path for name in POINT_FILES for path in (root / name, root / f"{name}.gz") if path.is_file()]
     if len(tables) > 1:
         raise DataError(f"{root}: {tables[0].name} and {tables[1].name}; keep one table of positions")
-    nuclei = None
+    if flatten_px < 0:
+        raise ParameterError(f"flatten_px: expected 0 or a blur's standard deviation in px, given {flatten_px}")
+    nuclei, known = None, tuple[int, ...]()
     images = _images(root)
     if images is None and sequences(root):
         source, points = read_ctc(root, sequence, axes, white_level, colour)
         _require_two(source, root)
         annotated = root / f"{str(sequence).zfill(2)}_GT" / "TRA"
         files = [*source.paths, *(path for path in annotated.glob("man_track*") if path.is_file())]
+        known = () if points is None else tuple(range(len(source)))
     elif images is None:
         what = f"{tables[0].name} but no images" if tables else "no images"
         raise DataError(
@@ -123,7 +140,9 @@ def load(
         points = read_points(tables[0], source) if tables else None
         nuclei = _nuclei(root / NUCLEI, axes, colour, source)
         files = [*source.paths, *tables, *(nuclei.paths if nuclei is not None else ())]
-    return TrackingData(source, points, has_links(points), source.name, tree_digest(files, root), nuclei)
+    digest, linked = tree_digest(files, root), has_links(points)
+    source = EvenSource(source, flatten_px) if flatten_px else source
+    return TrackingData(source, points, linked, source.name, digest, nuclei, known)
 
 
 def _require_two(source: FrameSource, root: Path) -> None:
@@ -173,7 +192,7 @@ def require_trainable(data: TrackingData) -> None:
             f"{data.name}: images without positions can be tracked with trained weights (-p weights FOLDER) but not "
             f"trained on; add {POINT_FILES[0]} with the columns frame,x,y"
         )
-    if data.points["frame"].nunique() < 2:
+    if len(data.annotated) < 2:
         raise DataError(f"{data.name}: positions in one frame only, training needs them in two or more")
 
 

@@ -31,7 +31,7 @@ class Film:
     Attributes:
         truth: With id and parent, all frames.
         tracks: Of the frames in `frames`.
-        frames: Numbers of the frames that were tracked, increasing; neighbours are consecutive.
+        frames: Numbers of the frames that were tracked and are annotated, increasing; neighbours are consecutive.
         cells: Name of the sequence; its lineages are one group in all its films.
     """
 
@@ -88,10 +88,13 @@ def films(found: Found, method: str, test: str, seed: int, interval: int) -> lis
     """A method's films of one test, one for each offset."""
     truth = found.split.tests[test].points
     assert truth is not None
-    n = len(found.split.tests[test].source)
+    n, known = len(found.split.tests[test].source), set(found.split.tests[test].annotated)
     tables = found.tracks[method, test, seed, interval]
     cells = f"{found.split.name}, {test}"
-    return [Film(truth, table, range(offset, n, interval), cells) for offset, table in enumerate(tables)]
+    return [
+        Film(truth, table, [t for t in range(offset, n, interval) if t in known], cells)
+        for offset, table in enumerate(tables)
+    ]
 
 
 def scores(
@@ -161,7 +164,7 @@ def detections(
             table = found.detections[network, test, s, interval]
             # The same frames for every network and interval: those that the longest interval reaches.
             longest = max(d for name, t, _, d in found.detections if t == test)
-            for t in range(longest, len(data.source)):
+            for t in (t for t in data.annotated if t >= longest):
                 at = data.points["frame"] == t
                 seen = table[table["frame"] == t]
                 one = detection_scores(data.points[at], seen, DETECTION_GATE_PX, data.source.shape)
@@ -180,7 +183,7 @@ def associations(
         assert data.points is not None
         for s in seeds:
             association = found.associations[test, s, interval]
-            for t in range(len(data.source) - interval):
+            for t in (t for t in data.annotated if t + interval in data.annotated):
                 of = {n: association[n][association[n][:, 0] == t, 1:] for n in ("earlier", "later", "links")}
                 links = pd.DataFrame(of["links"], columns=["from_index", "to_index", "score", "state"])
                 links = links.assign(frame_from=t, frame_to=t + interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ def lines(data: TrackingData) -> Iterator[str]:
     if data.points is None:
         yield "no positions: frames can be tracked with trained weights (-p weights FOLDER), not trained on"
     else:
-        yield from _cells(data.points, data.source)
+        yield from _cells(data.points, data.source, data.annotated)
         yield from _identities(data.points, data.linked)
         yield _spacing(data.points, data.linked)
     if data.digest:
@@ -69,11 +69,15 @@ def _frames(source: FrameSource, name: str) -> Iterator[str]:
         yield f"{len(flat)} frames are one grey level all over: {_some(flat)}"
 
 
-def _cells(points: pd.DataFrame, source: FrameSource) -> Iterator[str]:
+def _cells(points: pd.DataFrame, source: FrameSource, annotated: Sequence[int]) -> Iterator[str]:
     counts = np.bincount(points["frame"], minlength=len(source))
-    line = f"{len(points)} positions: {counts.min()} to {counts.max()} cells per frame, median {np.median(counts):g}"
-    empty = [source.numbers[t] for t in np.flatnonzero(counts == 0).tolist()]
+    known = counts[list(annotated)]
+    line = f"{len(points)} positions: {known.min()} to {known.max()} cells per frame, median {np.median(known):g}"
+    empty = [source.numbers[t] for t in annotated if not counts[t]]
     yield line + (f"; {len(empty)} frames without cells: {_some(empty)}" if empty else "")
+    unknown = [source.numbers[t] for t in sorted(set(range(len(source))) - set(annotated))]
+    if unknown:
+        yield f"{len(unknown)} frames without positions, neither trained on nor scored: {_some(unknown)}"
 
 
 def _identities(points: pd.DataFrame, linked: bool) -> Iterator[str]:

@@ -47,14 +47,16 @@ def train(run: Run, shared: Run, checkpoint: Path) -> dict[str, Any]:
     Args:
         run: `what` (a key of `TRAININGS`), `points` (a name in `shared`), for MPM and CMF `pairs` (a name) and `masked`
             (whether cells of unknown past are left out of the loss); all else as `training.DEFAULTS`.
-        shared: `train.images`, `points.NAME` (n, 3), `pairs.NAME` (n, 6), `ignored.NAME` (m, 4).
+        shared: `train.images`, `train.frames` (those that are annotated), `points.NAME` (n, 3), `pairs.NAME` (n, 6),
+            `ignored.NAME` (m, 4).
         checkpoint: Where the training saves.
 
     Returns:
         See `training.train_codetection`.
     """
     settings = {k: v for k, v in run.items() if k not in ("what", "points", "pairs", "masked")}
-    given = {"images": shared["train.images"], "points": shared[f"points.{run['points']}"]}
+    given = {name: shared[f"train.{name}"] for name in ("images", "frames")}
+    given["points"] = shared[f"points.{run['points']}"]
     if "pairs" in run:
         given["pairs"] = shared[f"pairs.{run['pairs']}"]
         if run["masked"]:
