@@ -103,6 +103,11 @@ def parameters(one: Chapter | str) -> list[Parameter]:
     return parse_cell(_parameters_cell(one.path) or "", f"{one.path}, parameters cell")
 
 
+def defaults(one: Chapter | str) -> dict[str, object]:
+    """The value of each parameter of a chapter where none is given."""
+    return {parameter.name: parameter.default for parameter in parameters(one)}
+
+
 def checked(one: Chapter | str, values: Mapping[str, object]) -> dict[str, Any]:
     """Values that the chapter may be run with, see ``parameter_cells.check_values``."""
     one = chapter(one) if isinstance(one, str) else one

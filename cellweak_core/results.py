@@ -181,15 +181,17 @@ class Results:
                 fig.savefig(part, format=path.suffix[1:], dpi=160, bbox_inches="tight", metadata=metadata)
         return png
 
-    def weights(self, name: str, state_dict: "Mapping[str, Tensor]") -> Path:
-        """Write a model's weights to ``weights/NAME.safetensors``."""
+    def weights(
+        self, name: str, state_dict: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+    ) -> Path:
+        """Write a model's weights to ``weights/NAME.safetensors``, with texts that go with them in its header."""
         from safetensors.torch import save_file
 
         path = self.output_dir / "weights" / f"{name}.safetensors"
         # clone: safetensors refuses tensors that share memory, as tied weights do
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state_dict.items()}
         with atomic_path(path) as part:
-            save_file(tensors, part)
+            save_file(tensors, part, dict(metadata or {}))
         return path
 
     def beside_paper(self, item: str | None = None) -> "pd.DataFrame":

@@ -11,6 +11,7 @@ from cellweak_core.files import CellweakWarning, DataError
 from cellweak_core.tracking import comparison, evaluation, reporting, splits
 from cellweak_core.tracking.data import TrackingData
 from cellweak_core.tracking.frames import ArraySource
+from cellweak_core.tracking.sampling import Crop
 
 COMMON = {
     "width": 4, "crop_px": 64, "batch_size": 4, "steps": 120, "motion_steps": 120, "lr": 1e-2, "schedule": "cosine",
@@ -140,6 +141,24 @@ def test_films_shorter_than_the_longest_interval_are_refused_before_anything_is_
     with pytest.raises(DataError, match=r"blobs, test: 4 frames, none of them 5 apart.*-p intervals '\[1\]'"):
         comparison.compare(short, COMMON, SETTINGS, [0], [1, 5], ["Ours"], tmp_path, 1)
     assert not list(tmp_path.iterdir())
+    lone = replace(split, train=replace(split.train, annotated=(0, 2, 4)))
+    with pytest.raises(DataError, match=r"training part: 3 annotated frames, none of them 1 apart.*neighbouring ones"):
+        comparison.compare(lone, COMMON, SETTINGS, [0], [1], ["Ours"], tmp_path, 1)
+
+
+def test_frames_that_nobody_annotated_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = blobs(6, 0)
+    assert data.points is not None
+    part = splits.Split("blobs", replace(data, annotated=(0, 1, 4, 5)), {"test": data})
+    drawn = set()
+
+    def look(_: object, crops: list[Crop], *__: object) -> None:
+        drawn.update((crop.frame, crop.interval) for crop in crops)
+
+    monkeypatch.setattr("cellweak_core.tracking.sampling.CropSampler.known", look)
+    with pytest.warns(CellweakWarning, match="no link"):
+        comparison.compare(part, {**COMMON, "steps": 12}, SETTINGS, [0], [1], ["BF"], tmp_path, 1)
+    assert drawn == {(0, 1), (4, 1), (0, 0), (1, 0), (4, 0), (5, 0)}  # pairs of co-detection, frames of the detector
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,20 @@ def test_the_check_names_oddities(tmp_path: Path) -> None:
     assert "frames 10 to 20, 2 apart" in text
     assert "white level 4095" in text
     assert "1 frames are one grey level all over: 16" in text
-    assert "1 frames without cells: 14" in text
+    assert "1 frames without positions, neither trained on nor scored: 14" in text
+    assert "2 to 3 cells per frame" in text
     assert "links are not known" in text
     assert "above it and will be clipped" in "\n".join(check(tmp_path, white_level=1000))
+
+
+def test_frames_without_a_position_are_not_annotated(tmp_path: Path) -> None:
+    data = load(lay(tmp_path, table=tracks().query("frame not in (1, 2)")))
+    assert data.annotated == (0, 3, 4, 5)
+    assert data.part(range(2, 6)).annotated == (1, 2, 3)
+    # A part in which no cell lies is annotated all the same: that nobody is there is known.
+    corner = data.part(region=(0, 2, 0, 2))
+    assert corner.points is not None
+    assert (len(corner.points), corner.annotated) == (0, (0, 3, 4, 5))
 
 
 def test_the_check_lists_broken_frames(tmp_path: Path) -> None:
@@ -186,10 +197,19 @@ def test_gaps_and_single_cells_in_the_check(tmp_path: Path) -> None:
     assert "one cell in each frame: no neighbours" in text
 
 
+def test_the_check_says_where_positions_will_come_from(tmp_path: Path) -> None:
+    lay(tmp_path)
+    (tmp_path / "points.csv").unlink()
+    with pytest.raises(DataError, match=r"add points\.csv .* or a nuclear stain of the same frames in nuclei/"):
+        require_trainable(load(tmp_path))
+    save(tmp_path / "nuclei", film(6))
+    assert "they will be taken from the nuclear stain" in "\n".join(check(tmp_path))
+
+
 def test_the_options_of_the_check_are_those_of_load() -> None:
     names = list(inspect.signature(check).parameters)
     assert names == list(inspect.signature(load).parameters)
-    assert names[1:] == ["axes", "white_level", "sequence", "colour"]
+    assert names[1:] == ["axes", "white_level", "sequence", "colour", "flatten_px"]
 
 
 def challenge(root: Path, labels: list[np.ndarray], lineage: str, sequence: str = "01") -> Path:

@@ -1,5 +1,7 @@
 """Pooling, counting and difficulty, on hand-drawn films."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +13,12 @@ from cellweak_core.tracking.evaluation import (
     Film,
     by_difficulty,
     counted,
+    detections,
     differences,
     lineage_of,
     link_difficulty,
     pooled,
+    scores,
 )
 from cellweak_core.tracking.frames import ArraySource
 from cellweak_core.tracking.intervals import bootstrap_scores
@@ -134,6 +138,22 @@ def test_differences_are_those_of_the_scores_on_the_same_cells(found: Found) -> 
     (aa, te) = difference_rows({"every frame": ([(found, "test")], 1)}, [("Ours", "assignment")], [0, 1], 500, 0)
     assert (aa["row"], aa["column"], aa["n"]) == ("Ours minus assignment", "every frame, AA", 22)
     assert te["value"] == pytest.approx(-4 / 28)
+
+
+def test_frames_that_nobody_annotated_are_not_scored(found: Found) -> None:
+    film = found.split.tests["test"]
+    assert film.points is not None
+    ghost = pd.DataFrame({"frame": [1, 2], "id": 90, "x": 100.0, "y": 50.0, "parent": -1})
+    for annotated, lost in (((0, 1, 2, 3), 0), ((0, 3), 2)):
+        seen = film.points[film.points["frame"].isin(annotated)]
+        part = replace(film, points=seen, annotated=annotated)
+        one = Found(Split("made", part, {"test": part}))
+        one.tracks["Ours", "test", 0, 1] = [pd.concat([TRUTH, ghost])]
+        one.detections["detector", "test", 0, 0] = one.tracks["Ours", "test", 0, 1][0]
+        table = scores([(one, "test")], "Ours", [0], 1, 50, 0).set_index("metric")
+        assert table.loc["aa", "value"] == 1
+        assert (table.loc["link_precision", "value"] < 1) == (table.loc["detection_f1", "value"] < 1) == (lost == 0)
+        assert (detections([(one, "test")], "detector", [0], 0, 50, 0)["precision"] < 1) == (lost == 0)
 
 
 def test_links_recovered_by_difficulty_are_counted_per_bin_with_intervals_over_lineages(found: Found) -> None:

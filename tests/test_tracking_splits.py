@@ -8,6 +8,7 @@ import pytest
 
 from cellweak_core.files import DataError
 from cellweak_core.tracking import splits
+from cellweak_core.tracking.frames import ArraySource
 from cellweak_core.tracking.simulate import simulate
 
 
@@ -34,6 +35,30 @@ def test_realistic_training_has_the_stains_positions_and_no_links() -> None:
     assert split.train.points is not None
     assert list(split.train.points.columns) == ["frame", "x", "y"]
     assert split.tests["realistic"].linked
+
+
+def test_a_real_part_with_a_stain_learns_from_it_and_is_tested_on_what_people_marked() -> None:
+    data = simulate("BMP2", 3, (96, 240), 0, n_cells=16)
+    [part, _] = splits.real(data, "columns", margin_px=40)
+    other = splits.stained(part)
+    assert (other.name, other.nuclei_only, other.train.linked) == ("left to right, stain", True, False)
+    assert other.tests is part.tests
+    assert other.train.points is not None
+    assert part.train.points is not None
+    assert list(other.train.points.columns) == ["frame", "x", "y"]
+    distance = np.linalg.norm(
+        other.train.points[["x", "y"]].to_numpy()[:, None] - part.train.points[["x", "y"]].to_numpy(), axis=2
+    )
+    assert np.median(distance.min(1)) < 3
+    assert other.train.annotated == (0, 1, 2)
+
+
+def test_a_stain_without_nuclei_is_refused() -> None:
+    data = simulate("BMP2", 3, 96, 0, n_cells=6)
+    dark = replace(data, nuclei=ArraySource(np.zeros((3, 96, 96), np.uint8)))
+    for one in (dark, replace(data, nuclei=None)):
+        with pytest.raises(DataError, match="no nuclei in nuclei/"):
+            splits.from_stain(one)
 
 
 def test_columns_are_tested_in_turn_and_keep_their_margin() -> None:

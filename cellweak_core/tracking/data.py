@@ -56,6 +56,7 @@ class TrackingData:
     annotated: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        """Fill in the annotated frames where they are not given."""
         if not self.annotated and self.points is not None:
             object.__setattr__(self, "annotated", tuple(sorted({int(t) for t in self.points["frame"]})))
 
@@ -190,7 +191,8 @@ def require_trainable(data: TrackingData) -> None:
     if data.points is None:
         raise DataError(
             f"{data.name}: images without positions can be tracked with trained weights (-p weights FOLDER) but not "
-            f"trained on; add {POINT_FILES[0]} with the columns frame,x,y"
+            f"trained on; add {POINT_FILES[0]} with the columns frame,x,y, or a nuclear stain of the same frames in "
+            f"{NUCLEI}/"
         )
     if len(data.annotated) < 2:
         raise DataError(f"{data.name}: positions in one frame only, training needs them in two or more")
@@ -203,6 +205,7 @@ def check(
     white_level: float = 0,
     sequence: str = "01",
     colour: str = "error",
+    flatten_px: float = 0,
 ) -> Iterator[str]:
     """Reads every frame of a data set and says what is there.
 
@@ -212,6 +215,7 @@ def check(
         white_level: as `load`.
         sequence: as `load`.
         colour: as `load`.
+        flatten_px: as `load`; what is said of grey levels is said of the frames as they are.
 
     Yields:
         Lines for people.
@@ -222,4 +226,7 @@ def check(
     """
     from cellweak_core.tracking.reports import lines
 
-    yield from lines(load(data_dir, axes=axes, white_level=white_level, sequence=sequence, colour=colour))
+    data = load(
+        data_dir, axes=axes, white_level=white_level, sequence=sequence, colour=colour, flatten_px=flatten_px
+    )
+    yield from lines(data)

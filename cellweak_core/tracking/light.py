@@ -1,6 +1,6 @@
 """Even light: each frame divided by its own blur, so that a network meets one background all over a film.
 
-    whole frame --Gaussian, sd_px--> background;  frame / background * MIDDLE --cut to [0, 1]--> regions, crops, networks
+    whole frame --Gaussian, sd_px--> background;  frame / background * MIDDLE --cut to [0, 1]--> regions, crops
 
 Phase contrast is grey between the cells, so the blur is the light that fell there. In fluorescence that background is
 dark, and the division would raise its noise: leave it off.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellweak_core.files import DataError
+from cellweak_core.tracking.light import EvenSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +25,15 @@ def lines(data: TrackingData) -> Iterator[str]:
     Raises:
         DataError: broken frames, up to ten named at once.
     """
-    yield from _frames(data.source, data.name)
+    even = data.source if isinstance(data.source, EvenSource) else None
+    yield from _frames(even.whole if even else data.source, data.name)
+    if even:
+        yield f"read in even light: each frame divided by its blur of {even.sd_px:g} px (flatten_px)"
     if data.nuclei is not None:
         yield from _frames(data.nuclei, data.nuclei.name)
-    if data.points is None:
+    if data.points is None and data.nuclei is not None:
+        yield "no positions: they will be taken from the nuclear stain, tracks cannot be compared with truth"
+    elif data.points is None:
         yield "no positions: frames can be tracked with trained weights (-p weights FOLDER), not trained on"
     else:
         yield from _cells(data.points, data.source, data.annotated)

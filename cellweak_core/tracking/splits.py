@@ -2,6 +2,7 @@
 
     simulated   train BMP2            test BMP2 sparse, medium, dense, Control, FGF2, FGF2+BMP2   (the paper's columns)
     realistic   train phase + nuclei  test phase only                                             (Table 5)
+    stained     the same of a real sequence with a nuclear stain
     columns     train left | margin | test right, and the other way round                         (one real sequence)
     frames      train the first frames, test the others
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..files import DataError
-from .data import TrackingData
+from .data import NUCLEI, TrackingData
 from .nuclei import nuclei_points
 from .simulate import simulate
 
@@ -87,9 +88,28 @@ def realistic(
     side = train_size or size
     train = simulate("Control", n_train_frames, side, seed + 70_000, n_cells=round(n_cells * (side / size) ** 2))
     test = simulate("Control", n_frames, size, seed + 80_000, n_cells=n_cells)
-    assert train.nuclei is not None
-    found = replace(train, points=nuclei_points(train.nuclei), linked=False)
-    return Split("realistic", found, {"realistic": test}, nuclei_only=True)
+    return Split("realistic", from_stain(train), {"realistic": test}, nuclei_only=True)
+
+
+def stained(part: Split) -> Split:
+    """The split with training positions from its nuclear stain, as `realistic` has them; the tests stay.
+
+    Raises:
+        DataError: As `from_stain`.
+    """
+    return Split(f"{part.name}, stain", from_stain(part.train), part.tests, nuclei_only=True)
+
+
+def from_stain(data: TrackingData) -> TrackingData:
+    """The sequence with positions taken from its nuclear stain, in all frames; whatever people marked is put aside.
+
+    Raises:
+        DataError: There is no stain, or no nuclei in it.
+    """
+    points = None if data.nuclei is None else nuclei_points(data.nuclei)
+    if points is None or not len(points):
+        raise DataError(f"{data.name}: no nuclei in {NUCLEI}/; expected a stain of all frames, bright on dark")
+    return replace(data, points=points, linked=False, annotated=tuple(range(len(data.source))))
 
 
 def real(data: TrackingData, how: str = "columns", margin_px: int = 48, train_share: float = 0.65) -> list[Split]:

@@ -1,11 +1,15 @@
 """A trained tracker on new images, and what it leaves: tracks for tables, napari, the Cell Tracking Challenge, a video.
 
     weights/mpm.safetensors + frames --one pair at a time--> tracks.csv  man_track.txt  napari_tracks.npy  tracks.gif
+
+The file of the weights holds the settings that go with them (`settings_text`): frames in another light, or peaks above
+another threshold, would be another tracker.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,13 +24,14 @@ from ..files import DataError, atomic_path
 from .exports import napari_tracks, write_ctc, write_tracks, write_video
 from .frames import FrameSource
 from .inference import predict
+from .light import EvenSource
 from .mpm_tracking import track_mpm
 from .networks import UNet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WEIGHTS = "mpm.safetensors"
+WEIGHTS, SETTINGS = "mpm.safetensors", "settings"
 
 
 def load_tracker(weights: str | Path, device: str = "auto") -> UNet:
@@ -44,14 +49,7 @@ def load_tracker(weights: str | Path, device: str = "auto") -> UNet:
 
     from ..training import make_fabric
 
-    given = Path(weights).expanduser()
-    tried = [given, given / WEIGHTS, given / "weights" / WEIGHTS]
-    path = next((p for p in tried if p.is_file()), None)
-    if path is None:
-        raise DataError(
-            f"weights {given}: no {WEIGHTS} (looked at {', '.join(map(str, tried))}); give the output folder of a "
-            "`cellweak run tracking`"
-        )
+    path = _weights_file(weights)
     try:
         state = load_file(path)
         net = UNet(2, 3, state["out.weight"].shape[1])
@@ -60,6 +58,56 @@ def load_tracker(weights: str | Path, device: str = "auto") -> UNet:
         why = str(error).splitlines()[0]
         raise DataError(f"{path}: not the weights of an MPM network (2 frames to 3 channels): {why}") from None
     return net.eval().to(make_fabric(device).device)
+
+
+def _weights_file(weights: str | Path) -> Path:
+    given = Path(weights).expanduser()
+    tried = [given, given / WEIGHTS, given / "weights" / WEIGHTS]
+    path = next((p for p in tried if p.is_file()), None)
+    if path is None:
+        raise DataError(
+            f"weights {given}: no {WEIGHTS} (looked at {', '.join(map(str, tried))}); give the output folder of a "
+            "`cellweak run tracking`"
+        )
+    return path
+
+
+def settings_text(source: FrameSource, **settings: float | str) -> dict[str, str]:
+    """What is kept beside the weights, as the metadata of `Results.weights`: see `settled`.
+
+    Args:
+        source: The frames trained on. The white level that was found in 16 bits is kept, too, since another film of
+            the same microscope may be darker; 8-bit films have but one.
+        settings: By the names of the chapter's parameters.
+    """
+    raw = source.whole if isinstance(source, EvenSource) else source
+    level = 0.0 if raw.dtype == np.uint8 else float(raw.scale)
+    return {SETTINGS: json.dumps({**settings, "white_level": level}, sort_keys=True)}
+
+
+def settled(asked: Mapping[str, Any], defaults: Mapping[str, Any], weights: str | Path) -> dict[str, Any]:
+    """Settings to track new frames with: what differs from the default was asked for, the rest is as in training.
+
+    Args:
+        asked: By the names of the chapter's parameters.
+        defaults: Theirs.
+        weights: As `load_tracker`.
+
+    Returns:
+        The settings of `asked`; its own where the file has none.
+
+    Raises:
+        DataError: As `load_tracker`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _weights_file(weights)
+    try:
+        with safe_open(path, "np") as file:
+            kept = json.loads((file.metadata() or {}).get(SETTINGS, "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{path}: not the weights of an MPM network: {error}") from None
+    return {k: kept.get(k, v) if v == defaults[k] else v for k, v in asked.items()}
 
 
 def weights_of(result: Mapping[str, Any]) -> dict[str, Tensor]:
