@@ -1,0 +1,244 @@
+"""Ready profiles: one table of features and what is known of each row.
+
+```
+profiles.csv | .csv.gz | .parquet     plate, well, compound, concentration, moa ... + features --+
+BBBC021: BBBC021_v1_image.csv         plate, well -> compound, concentration                   --+--> Profiles
+         BBBC021_v1_moa.csv           compound, concentration -> mechanism                     --+
+         *_per_well_mean.csv          plate, well + features                                   --+
+```
+Columns that begin with `Metadata_` (pycytominer) or `Image_Metadata_` (CellProfiler) are metadata, so are those whose
+plain names stand in `KNOWN`, and all text. Every other column is a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellweak_core.files import DataError, tree_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREFIXES = ("Image_Metadata_", "Metadata_")
+# What the columns are called here, and under which other names they are found.
+KNOWN = {
+    "plate": ("plate", "Assay_Plate_Barcode", "plate_name"),
+    "well": ("well", "well_position", "Well_Position"),
+    "site": ("site", "field", "fov"),
+    "batch": ("batch", "week"),
+    "replicate": ("replicate",),
+    "compound": ("compound", "perturbation", "pert_iname", "gene"),
+    "concentration": ("concentration", "concentration_um", "dose", "mmoles_per_liter"),
+    "moa": ("moa", "mechanism"),
+    "control": ("control", "is_control"),
+}
+BBBC021 = "BBBC021_v1_{}.csv"
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles and their metadata, row for row.
+
+    Attributes:
+        features: `(n, d)` float64, finite.
+        names: Of the features, d.
+        metadata: Columns plate, well, batch, compound, concentration (0 where there is none), control (bool), and moa
+            where it is known; others as in the file.
+        name: Of the data set.
+        digest: SHA-256 over the files' names and contents; "" for made ones.
+    """
+
+    features: NDArray[np.float64]
+    names: tuple[str, ...]
+    metadata: pd.DataFrame
+    name: str
+    digest: str = ""
+
+    @property
+    def control(self) -> NDArray[np.bool_]:
+        """Which rows are controls, `(n,)`."""
+        return self.metadata["control"].to_numpy(bool)
+
+
+def load_profiles(
+    path: str | Path,
+    *,
+    controls: Sequence[str] = ("DMSO",),
+    columns: Mapping[str, str] | None = None,
+    constant: str = "keep",
+) -> Profiles:
+    """Reads a table of profiles, or BBBC021's own tables with one of features.
+
+    Args:
+        path: A CSV (`.gz` too) or Parquet file, or a folder that holds one; with `BBBC021_v1_image.csv` and
+            `BBBC021_v1_moa.csv` beside it compounds and mechanisms come from there.
+        controls: Values of `compound` that are controls, where no column says which rows are.
+        columns: Which column of the file is one of `KNOWN`, such as {"compound": "construct"}, where the names do not
+            tell.
+        constant: "keep" or "drop" features that have one value in all rows.
+
+    Returns:
+        The profiles. `batch` is the plate's name up to the first "_" where no column says it.
+
+    Raises:
+        DataError: No such file, several tables, no features, columns missing, no controls, a plate and well twice,
+            wells that BBBC021's tables do not know, values that are not numbers; names file, row and column.
+        ValueError: `constant` is neither word.
+    """
+    if constant not in ("keep", "drop"):
+        raise ValueError(f"constant: expected keep or drop, got {constant!r}")
+    root = Path(path)
+    table, files = _table_of(root)
+    frame = _read(table)
+    renamed = _renamed(frame, dict(columns or {}), table)
+    metadata = renamed[[name for name in map(str, renamed) if _is_metadata(name, renamed)]].reset_index(drop=True)
+    features = renamed.drop(columns=metadata.columns)
+    if not features.shape[1]:
+        known = ", ".join(map(str, metadata))
+        raise DataError(f"{table}: no column of numbers beside the metadata ({known}); nothing to match by")
+    values = features.to_numpy(np.float64)
+    _refuse_broken(values, list(map(str, features)), table)
+    if root.is_dir() and _bbbc021(root, "image"):
+        metadata, extra = _with_treatments(metadata, root, table)
+        files += extra
+    metadata = _completed(metadata, controls, table)
+    kept = np.ones(values.shape[1], bool) if constant == "keep" else np.ptp(values, axis=0) > 0
+    names = tuple(str(name) for name in features.columns[kept])
+    return Profiles(values[:, kept], names, metadata, root.stem, tree_digest(files, table.parent))
+
+
+def _table_of(root: Path) -> tuple[Path, list[Path]]:
+    if root.is_file():
+        return root, [root]
+    if not root.is_dir():
+        raise DataError(f"{root} is not there; expected a table of profiles (CSV or Parquet), or a folder with one")
+    tables = sorted(p for p in root.iterdir() if p.name.endswith((".csv", ".csv.gz", ".parquet")))
+    tables = [p for p in tables if not p.name.startswith("BBBC021_v1_")]
+    if len(tables) != 1:
+        found = ", ".join(p.name for p in tables) or "none"
+        raise DataError(f"{root}: expected one table of profiles (CSV or Parquet), found {found}; name the file itself")
+    return tables[0], [tables[0]]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+    except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        raise DataError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {str(error).splitlines()[0]}") from error
+    if not len(frame):
+        raise DataError(f"{path}: no rows")
+    return frame
+
+
+def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    unknown = sorted(set(columns) - set(KNOWN))
+    if unknown:
+        raise DataError(f"columns: {', '.join(unknown)} is none of {', '.join(KNOWN)}")
+    plain = {
+        name: next((name.removeprefix(p) for p in PREFIXES if name.startswith(p)), name) for name in map(str, frame)
+    }
+    new = {}
+    for known, others in KNOWN.items():
+        wanted = [columns[known]] if known in columns else list(others)
+        found = [
+            name for name, short in plain.items()
+            if name in wanted or (known not in columns and short.lower() in [other.lower() for other in wanted])
+        ]  # fmt: skip
+        if known in columns and not found:
+            raise DataError(f"{path}: no column {columns[known]!r} to be {known}")
+        if found:
+            new[found[0]] = known
+    clash = [known for old, known in new.items() if known in frame and old != known]
+    return frame.drop(columns=clash).rename(columns=new)
+
+
+def _is_metadata(name: str, frame: pd.DataFrame) -> bool:
+    return name in KNOWN or name.startswith(PREFIXES) or frame[name].dtype.kind not in "fiu"
+
+
+def _refuse_broken(values: NDArray[np.float64], names: Sequence[str], path: Path) -> None:
+    broken = ~np.isfinite(values)
+    if broken.any():
+        row, column = np.argwhere(broken)[0].tolist()
+        wrong = broken.any(0)
+        raise DataError(
+            f"{path}, line {row + 2}, column {names[column]!r}: no number ({int(broken.sum())} such cells in "
+            f"{int(wrong.sum())} columns); remove those columns, or the rows"
+        )
+
+
+def _bbbc021(root: Path, what: str) -> Path | None:
+    plain = root / BBBC021.format(what)
+    return next((p for p in (plain, plain.with_name(f"{plain.name}.gz")) if p.is_file()), None)
+
+
+def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """BBBC021's compound and concentration of every well, and their mechanism."""
+    image, moa = _bbbc021(root, "image"), _bbbc021(root, "moa")
+    assert image is not None
+    if moa is None:
+        raise DataError(f"{root}: {BBBC021.format('moa')} is missing; it says which mechanism a treatment has")
+    names = {
+        "Image_Metadata_Plate_DAPI": "plate", "Image_Metadata_Well_DAPI": "well", "Replicate": "replicate",
+        "Image_Metadata_Compound": "compound", "Image_Metadata_Concentration": "concentration",
+    }  # fmt: skip
+    fields = _read(image)
+    missing = [name for name in names if name not in fields]
+    if missing:
+        raise DataError(f"{image}: columns {', '.join(missing)} are missing")
+    wells = fields[list(names)].rename(columns=names).drop_duplicates()
+    twice = wells.duplicated(["plate", "well"])
+    if twice.any():
+        one = wells[twice].iloc[0]
+        raise DataError(f"{image}: plate {one['plate']}, well {one['well']} has two treatments")
+    own = metadata.drop(columns=[n for n in ("replicate", "compound", "concentration", "moa") if n in metadata])
+    joined = own.merge(wells, on=["plate", "well"], how="left", validate="many_to_one")
+    lost = joined["compound"].isna()
+    if lost.any():
+        one = joined[lost].iloc[0]
+        raise DataError(
+            f"{table}: plate {one['plate']}, well {one['well']} is not in {image.name} ({int(lost.sum())} such wells); "
+            "remove them, or use the tables that belong together"
+        )
+    mechanisms = _read(moa)[["compound", "concentration", "moa"]]
+    return joined.merge(mechanisms, on=["compound", "concentration"], how="left", validate="many_to_one"), [image, moa]
+
+
+def _completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path) -> pd.DataFrame:
+    missing = [name for name in ("plate", "well", "compound") if name not in metadata]
+    if missing:
+        raise DataError(
+            f"{path}: no column for {', '.join(missing)}; expected names such as Metadata_Plate, or say which they are "
+            "(columns={'compound': ...})"
+        )
+    out = metadata.copy()
+    key = [name for name in ("plate", "well", "site") if name in out]
+    twice = out.duplicated(key)
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        where = ", ".join(f"{name} {out[name].iloc[row]}" for name in key)
+        raise DataError(f"{path}, line {row + 2}: {where} is there twice; keep one row for each")
+    if out["compound"].isna().any():
+        row = int(out["compound"].isna().to_numpy().argmax())
+        raise DataError(f"{path}, line {row + 2}: no compound; name it, or {controls[0]} where nothing was added")
+    if "control" not in out:
+        out["control"] = out["compound"].isin(list(controls))
+    out["control"] = out["control"].astype(bool)
+    if not out["control"].any():
+        raise DataError(
+            f"{path}: no control; none of the compounds is {' or '.join(controls)}. Give controls=, such as "
+            f"{sorted(map(str, out['compound'].unique()))[:5]}"
+        )
+    if "batch" not in out:
+        out["batch"] = out["plate"].astype(str).str.split("_").str[0]
+    if "concentration" not in out:
+        out["concentration"] = 0.0
+    return out

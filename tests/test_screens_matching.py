@@ -1,0 +1,137 @@
+"""Matching of treatments: hand-laid neighbours, a literal second implementation, invariances, refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellweak_core.files import DataError
+from cellweak_core.screens import match_treatments, matching
+
+
+def table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["compound", "moa", "batch"])
+
+
+def on_circle(*degrees: float) -> np.ndarray:
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], 1)
+
+
+# a and b share a mechanism, c and d another; e is alone in its
+FIVE = table([("a", "X", "1"), ("b", "X", "2"), ("c", "Y", "1"), ("d", "Y", "1"), ("e", "Z", "2")])
+
+
+def test_a_compound_is_not_its_own_neighbour() -> None:
+    rows = table([("a", "X", "1"), ("a", "X", "1"), ("b", "X", "1"), ("c", "Y", "1"), ("d", "Y", "1")])
+    found = match_treatments(on_circle(0, 1, 20, 5, 90), rows)
+    # The two concentrations of a lie nearest to each other, which does not count: next is c of another mechanism.
+    assert found["neighbour"].tolist() == [3, 3, 3, 1, 2]
+    assert found["predicted"].tolist() == ["Y", "Y", "Y", "X", "X"]
+    assert (found["correct"], found["total"]) == (0, 5)
+
+
+def test_a_mechanism_of_one_compound_is_not_asked() -> None:
+    found = match_treatments(on_circle(0, 10, 100, 110, 4), FIVE)
+    assert found["predicted"].tolist() == ["X", "X", "Y", "Y", None]
+    assert found["neighbour"].tolist() == [1, 0, 3, 2, -1]
+    assert (found["correct"], found["total"], found["accuracy"]) == (4, 4, 1.0)
+    kept = match_treatments(on_circle(0, 10, 100, 110, 4), FIVE, unmatched="keep")
+    assert kept["predicted"].tolist() == ["Z", "Z", "Y", "Y", None]  # e lies between a and b
+    assert (kept["correct"], kept["total"]) == (2, 4)
+
+
+def test_the_batch_excludes_neighbours_and_leaves_fewer_to_ask() -> None:
+    found = match_treatments(on_circle(0, 10, 100, 110, 4), FIVE, exclude="compound+batch")
+    # c and d lie in one batch and have no partner elsewhere, e has none at all: a and b are left.
+    assert (found["correct"], found["total"]) == (2, 2)
+    assert found["neighbour"].tolist() == [1, 0, -1, -1, -1]
+
+
+def test_batches_of_several_differ_as_texts_do() -> None:
+    rows = table([("a", "X", "Week1,Week2"), ("b", "X", "Week1")])
+    assert match_treatments(on_circle(0, 5), rows, exclude="compound+batch")["correct"] == 2
+
+
+def test_the_mean_over_compounds_weighs_compounds_alike() -> None:
+    rows = table([("a", "X", "1")] * 3 + [("b", "X", "1"), ("c", "Y", "1"), ("d", "Y", "1")])
+    found = match_treatments(on_circle(0, 1, 2, 40, 50, 95), rows)
+    # a: b is nearest, three of three; b: c is nearer; c: b is nearer; d: c
+    assert found["correct"] / found["total"] == 4 / 6
+    assert found["accuracy_over_compounds"] == pytest.approx((1 + 0 + 0 + 1) / 4)
+
+
+def literal(features: np.ndarray, rows: pd.DataFrame, exclude: str, unmatched: str) -> tuple[int, int]:
+    records = rows.to_dict("records")
+
+    def allowed(q: int, k: int) -> bool:
+        a, b = records[q], records[k]
+        return a["compound"] != b["compound"] and (exclude == "compound" or a["batch"] != b["batch"])
+
+    n = range(len(records))
+    asked = [q for q in n if any(allowed(q, k) and records[k]["moa"] == records[q]["moa"] for k in n)]
+    pool = asked if unmatched == "drop" else list(n)
+    correct = 0
+    for q in asked:
+        best, at = -np.inf, -1
+        for k in pool:
+            cosine = features[q] @ features[k] / np.sqrt((features[q] @ features[q]) * (features[k] @ features[k]))
+            if allowed(q, k) and cosine > best:
+                best, at = cosine, k
+        correct += records[at]["moa"] == records[q]["moa"]
+    return correct, len(asked)
+
+
+@pytest.mark.parametrize("exclude", matching.EXCLUDE)
+@pytest.mark.parametrize("unmatched", matching.UNMATCHED)
+@given(seed=st.integers(0, 10_000))
+def test_it_is_the_literal_loop_in_any_block(exclude: str, unmatched: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 25))
+    compound = rng.integers(0, 8, n)
+    rows = pd.DataFrame({
+        "compound": compound.astype(str), "moa": (compound % 3).astype(str), "batch": rng.integers(0, 3, n).astype(str)
+    })  # fmt: skip
+    features = rng.normal(size=(n, 4))
+    found = match_treatments(features, rows, exclude, unmatched)
+    assert (found["correct"], found["total"]) == literal(features, rows, exclude, unmatched)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "BLOCK_BYTES", 1)  # one query at a time
+        again = match_treatments(3.5 * features, rows, exclude, unmatched)
+    np.testing.assert_array_equal(again["neighbour"], found["neighbour"])
+    order = rng.permutation(n)
+    permuted = match_treatments(features[order], rows.iloc[order], exclude, unmatched)
+    assert (permuted["correct"], permuted["total"]) == (found["correct"], found["total"])
+
+
+def test_nothing_to_ask_is_no_number() -> None:
+    found = match_treatments(on_circle(0, 5), table([("a", "X", "1"), ("b", "Y", "1")]))
+    assert found["total"] == found["correct"] == 0
+    assert np.isnan(found["accuracy"])
+    assert np.isnan(found["accuracy_over_compounds"])
+    assert match_treatments(np.zeros((0, 3)), FIVE.iloc[:0])["total"] == 0
+
+
+def test_inputs_stay_as_they_are() -> None:
+    features, rows = on_circle(0, 10, 100, 110, 4), FIVE.copy()
+    match_treatments(features, rows, exclude="compound+batch")
+    np.testing.assert_array_equal(features, on_circle(0, 10, 100, 110, 4))
+    pd.testing.assert_frame_equal(rows, FIVE)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"exclude": "batch"}, ValueError, "exclude: expected one of compound, compound"),
+        ({"unmatched": "no"}, ValueError, "unmatched: expected one of drop, keep"),
+        ({"features": on_circle(0, 1)}, ValueError, "metadata has 5 rows, got shape"),
+        ({"features": np.full((5, 2), "a")}, ValueError, "expected numbers"),
+        ({"metadata": FIVE.drop(columns="moa")}, DataError, "column 'moa' is missing; found compound, batch"),
+        ({"metadata": FIVE.assign(moa=["X", None, "Y", "Y", "Z"])}, DataError, "column 'moa' is empty in row 1"),
+        ({"features": np.where(np.eye(5, 2) > 0, np.nan, 1.0)}, DataError, "2 rows have values that are not numbers"),
+        ({"features": np.eye(5, 2)}, DataError, "row 2 is all zero"),
+    ],
+)
+def test_what_cannot_be_matched_is_refused(change: dict, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        match_treatments(**{"features": on_circle(0, 10, 100, 110, 4), "metadata": FIVE, **change})
