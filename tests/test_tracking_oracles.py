@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from tracking_lineages import COLUMNS, KNOWN, TRUTH, lineage, slow_matching, slo
 from cellweak_core import tracking
 from cellweak_core.tracking.intervals import families
 from cellweak_core.tracking.lineages import read_lineages
+from cellweak_core.tracking.linking import link_frames
 from cellweak_core.tracking.matching import match_positions
+from cellweak_core.tracking.peers import laptrack_tracks
 from cellweak_core.tracking.scores import detection_scores, link_scores, tracking_scores
+from cellweak_core.tracking.tracks import split_frames
 
 SEQUENCE_9 = Path(os.environ.get("CELLWEAK_DATA", "")) / "tracking" / "c2c12_bmp2_seq9_full_tracks.csv.gz"
 
@@ -221,14 +225,44 @@ def test_edges_and_nodes_as_traccuracy(seed: int) -> None:
     assert_as_traccuracy(truth, tracker(truth, seed))
 
 
-def test_real_tracks_as_traccuracy() -> None:
+@pytest.fixture(scope="module")
+def sequence_9() -> pd.DataFrame:
+    """All annotated positions of a real sequence, frames 1 to 780."""
     if not os.environ.get("CELLWEAK_DATA") or not SEQUENCE_9.is_file():
         pytest.skip("no real tracks: set CELLWEAK_DATA")
-    truth = pd.read_csv(SEQUENCE_9)[COLUMNS]
+    return pd.read_csv(SEQUENCE_9)[COLUMNS]
+
+
+def of_frames(truth: pd.DataFrame, frames: range) -> pd.DataFrame:
+    """The rows of some frames; a mother who is in none of them is no parent."""
+    part = truth[truth["frame"].isin(frames)]
+    return part.assign(parent=part["parent"].where(part["parent"].isin(part["id"]), -1))
+
+
+@pytest.mark.parametrize(
+    ("linked_by", "ceilings"),
+    [(link_frames, {1: 0.998, 5: 0.985, 9: 0.963}), (laptrack_tracks, {1: 0.9997, 5: 0.994, 9: 0.977})],
+    ids=["assignment", "laptrack"],
+)
+def test_real_true_positions_are_linked_as_well_as_other_code_links_them(
+    sequence_9: pd.DataFrame, linked_by: Callable[..., pd.DataFrame], ceilings: dict[int, float]
+) -> None:
+    """What AA can be when every detection is right, as other code once measured it to three digits (gate 30 px)."""
+    if linked_by is laptrack_tracks:
+        pytest.importorskip("laptrack")
+    for interval, aa in ceilings.items():
+        truth = of_frames(sequence_9, range(581, 781, interval))  # the last 200
+        frames, detections = split_frames(truth)
+        scores = tracking_scores(truth, linked_by(detections, 30.0, frames), frame_step=interval)
+        assert scores["aa"] == pytest.approx(aa, abs=6e-4), interval
+        assert scores["detection_f1"] == 1
+
+
+def test_real_tracks_as_traccuracy(sequence_9: pd.DataFrame) -> None:
+    truth = sequence_9
     perfect = tracking_scores(truth, truth)
     assert (perfect["aa"], perfect["te_micro"], perfect["link_f1"], perfect["n_observations"]) == (1, 1, 1, 85576)
-    truth = truth[truth["frame"].between(540, 600)]  # in frame 557 two cells have one position
-    truth = truth.assign(parent=truth["parent"].where(truth["parent"].isin(truth["id"]), -1))
+    truth = of_frames(truth, range(540, 601))  # in frame 557 two cells have one position
     tracks = truth.copy()
     tracks[["x", "y"]] += np.random.default_rng(0).normal(0, 5, (len(tracks), 2))
     assert_as_traccuracy(truth, tracks[np.random.default_rng(1).random(len(tracks)) > 0.05])

@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tracking_lineages import KNOWN, TRUTH, table
 
 from cellweak_core import published
 from cellweak_core.results import Results
 from cellweak_core.tracking import reporting
+from cellweak_core.tracking.data import TrackingData
+from cellweak_core.tracking.frames import ArraySource
+from cellweak_core.tracking.scores import tracking_scores
 from cellweak_core.tracking.simulate import simulate
 from cellweak_core.tracking.splits import Split
 
@@ -83,3 +87,52 @@ def test_detectors_f1_is_the_mean_over_seeds() -> None:
     assert table["F1 (sd)"].tolist() == ["0.700 (0.141)", "0.667 (nan)"]  # .8 and .6; 10 / 15
     assert table["n, true cells of all seeds"].tolist() == [20, 10]
     assert table["seeds"].tolist() == [2, 1]
+
+
+NEW_FRAMES = ArraySource(np.zeros((4, 100, 220), np.uint8), "new")
+
+
+def new_rows(tracks: pd.DataFrame, data: TrackingData) -> dict[str, tuple[float, int]]:
+    """Value and n by column."""
+    rows = list(reporting.new_sequence_rows(tracks, data))
+    assert {(row["item"], row["row"]) for row in rows} == {("New frames", "Ours")}
+    return {row["column"]: (row["value"], row["n"]) for row in rows}
+
+
+@pytest.mark.parametrize("case", KNOWN)
+def test_new_frames_are_counted_and_scored_where_links_are_known(case: str) -> None:
+    cells, aa, _, te, _ = KNOWN[case]
+    tracks = table(*cells)
+    rows = new_rows(tracks, TrackingData(NEW_FRAMES, TRUTH, True, "new"))
+    assert rows.pop("tracks") == (len({cell[0] for cell in cells}), 4)
+    assert rows.pop("positions") == (len(tracks), 4)
+    assert rows["AA"] == (pytest.approx(aa), 11)
+    assert rows["TE"] == (pytest.approx(te), 14)
+    scores = tracking_scores(TRUTH, tracks, image_shape=NEW_FRAMES.shape)
+    assert rows == {
+        "AA": (scores["aa"], scores["n_links"]),
+        "TE": (scores["te_micro"], scores["n_observations"]),
+        "link precision": (scores["link_precision"], scores["link_tp"] + scores["link_fp"]),
+        "link recall": (scores["link_recall"], scores["n_links"]),
+        "link F1": (scores["link_f1"], scores["n_links"]),
+        "detection F1": (scores["detection_f1"], scores["n_observations"]),
+    }
+
+
+@pytest.mark.parametrize("points", [None, TRUTH[["frame", "x", "y"]]], ids=["no positions", "positions alone"])
+def test_new_frames_are_only_counted_where_links_are_not_known(points: pd.DataFrame | None) -> None:
+    rows = new_rows(TRUTH, TrackingData(NEW_FRAMES, points, False, "new"))
+    assert rows == {"tracks": (5, 4), "positions": (14, 4)}
+
+
+def test_in_new_frames_that_nobody_annotated_tracks_are_counted_but_not_scored() -> None:
+    rows = new_rows(TRUTH, TrackingData(NEW_FRAMES, TRUTH[TRUTH["frame"] < 2], True, "new"))
+    assert rows["positions"] == (14, 4)
+    assert rows["detection F1"] == (1.0, 6)  # A, B and C twice
+    assert rows["link precision"] == (1.0, 3)
+
+
+def test_of_new_frames_without_links_there_is_no_precision() -> None:
+    rows = new_rows(TRUTH[TRUTH["frame"] == 1], TrackingData(NEW_FRAMES, TRUTH, True, "new"))
+    assert rows["AA"] == (0.0, 11)
+    assert "link precision" not in rows  # 0/0

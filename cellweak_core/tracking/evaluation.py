@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -277,12 +277,3 @@ def link_difficulty(truth: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
     moved = np.linalg.norm(true.xy[later] - true.xy[before], axis=1)
     columns = {"difficulty": moved / np.maximum(nearest[before], 1e-9), "divided": true.divided[later]}
     return pd.DataFrame({"id": true.ids[true.cell[later]], **columns, "recovered": found.recovered[later]})
-
-
-def divisions(
-    parts: Sequence[tuple[Found, str]], method: str, seeds: Sequence[int], interval: int
-) -> Mapping[str, Any]:
-    """How many links from mothers to daughters there are and how many a method recovers: `found`, `n`."""
-    copies = [film for found, test in parts for s in seeds for film in films(found, method, test, s, interval)]
-    one = tracking_scores(*pooled(copies)[:2], LINK_GATE_PX)
-    return {"found": one["n_parent_links_found"], "n": one["n_parent_links"]}

@@ -281,15 +281,17 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
         film = evaluation.Film(data.points, tracks, data.annotated, data.name)
         truth, found, _ = evaluation.pooled([film])
         scores = tracking_scores(truth, found, image_shape=data.source.shape)
-        for column, key, n in (
-            ("AA", "aa", "n_links"), ("TE", "te_micro", "n_observations"),
-            ("link precision", "link_precision", "n_predicted_links"), ("link recall", "link_recall", "n_links"),
-            ("link F1", "link_f1", "n_links"), ("detection F1", "detection_f1", "n_observations"),
+        links_made = scores["link_tp"] + scores["link_fp"]
+        for column, key, n, counted in (
+            ("AA", "aa", scores["n_links"], "true links"), ("TE", "te_micro", scores["n_observations"], "true positions"),
+            ("link precision", "link_precision", links_made, "links of the tracks"),
+            ("link recall", "link_recall", scores["n_links"], "true links"),
+            ("link F1", "link_f1", scores["n_links"], "true links"),
+            ("detection F1", "detection_f1", scores["n_observations"], "true positions"),
         ):  # fmt: skip
             if np.isfinite(scores[key]):
                 yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key],
-                       "n": int(scores[n]), "unit": "fraction",
-                       "note": "by the given weights; n counts true links or positions"}  # fmt: skip
+                       "n": int(n), "unit": "fraction", "note": f"by the given weights; n counts {counted}"}  # fmt: skip
 
 
 def difference_rows(
