@@ -283,15 +283,16 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
         scores = tracking_scores(truth, found, image_shape=data.source.shape)
         links_made = scores["link_tp"] + scores["link_fp"]
         for column, key, n, counted in (
-            ("AA", "aa", scores["n_links"], "true links"), ("TE", "te_micro", scores["n_observations"], "true positions"),
+            ("AA", "aa", scores["n_links"], "true links"),
+            ("TE", "te_micro", scores["n_observations"], "true positions"),
             ("link precision", "link_precision", links_made, "links of the tracks"),
             ("link recall", "link_recall", scores["n_links"], "true links"),
             ("link F1", "link_f1", scores["n_links"], "true links"),
             ("detection F1", "detection_f1", scores["n_observations"], "true positions"),
         ):  # fmt: skip
             if np.isfinite(scores[key]):
-                yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key],
-                       "n": int(n), "unit": "fraction", "note": f"by the given weights; n counts {counted}"}  # fmt: skip
+                yield {"item": "New frames", "row": "Ours", "column": column, "value": scores[key], "n": int(n),
+                       "unit": "fraction", "note": f"by the given weights; n counts {counted}"}  # fmt: skip
 
 
 def difference_rows(
