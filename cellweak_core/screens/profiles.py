@@ -7,7 +7,7 @@ BBBC021: BBBC021_v1_image.csv         plate, well -> compound, concentration    
          *_per_well_mean.csv          plate, well + features                                   --+
 ```
 Columns that begin with `Metadata_` (pycytominer) or `Image_Metadata_` (CellProfiler) are metadata, so are those whose
-plain names stand in `KNOWN`, and all text. Every other column is a feature.
+plain names stand in `metadata.KNOWN`, and all text. Every other column is a feature.
 """
 
 from __future__ import annotations
@@ -22,22 +22,11 @@ from numpy.typing import NDArray
 
 from cellweak_core.files import DataError, tree_digest
 
+from .metadata import KNOWN, PREFIXES, completed, read_table, renamed
+
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIXES = ("Image_Metadata_", "Metadata_")
-# What the columns are called here, and under which other names they are found.
-KNOWN = {
-    "plate": ("plate", "Assay_Plate_Barcode", "plate_name"),
-    "well": ("well", "well_position", "Well_Position"),
-    "site": ("site", "field", "fov"),
-    "batch": ("batch", "week"),
-    "replicate": ("replicate",),
-    "compound": ("compound", "perturbation", "pert_iname", "gene"),
-    "concentration": ("concentration", "concentration_um", "dose", "mmoles_per_liter"),
-    "moa": ("moa", "mechanism"),
-    "control": ("control", "is_control"),
-}
 BBBC021 = "BBBC021_v1_{}.csv"
 
 
@@ -95,10 +84,10 @@ def load_profiles(
         raise ValueError(f"constant: expected keep or drop, got {constant!r}")
     root = Path(path)
     table, files = _table_of(root)
-    frame = _read(table)
-    renamed = _renamed(frame, dict(columns or {}), table)
-    metadata = renamed[[name for name in map(str, renamed) if _is_metadata(name, renamed)]].reset_index(drop=True)
-    features = renamed.drop(columns=metadata.columns)
+    frame = read_table(table)
+    named = renamed(frame, dict(columns or {}), table)
+    metadata = named[[name for name in map(str, named) if _is_metadata(name, named)]].reset_index(drop=True)
+    features = named.drop(columns=metadata.columns)
     if not features.shape[1]:
         known = ", ".join(map(str, metadata))
         raise DataError(f"{table}: no column of numbers beside the metadata ({known}); nothing to match by")
@@ -107,7 +96,7 @@ def load_profiles(
     if root.is_dir() and _bbbc021(root, "image"):
         metadata, extra = _with_treatments(metadata, root, table)
         files += extra
-    metadata = _completed(metadata, controls, table)
+    metadata = completed(metadata, controls, table, ("plate", "well", "site"))
     kept = np.ones(values.shape[1], bool) if constant == "keep" else np.ptp(values, axis=0) > 0
     names = tuple(str(name) for name in features.columns[kept])
     return Profiles(values[:, kept], names, metadata, root.stem, tree_digest(files, table.parent))
@@ -124,40 +113,6 @@ def _table_of(root: Path) -> tuple[Path, list[Path]]:
         found = ", ".join(p.name for p in tables) or "none"
         raise DataError(f"{root}: expected one table of profiles (CSV or Parquet), found {found}; name the file itself")
     return tables[0], [tables[0]]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
-    except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise DataError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {str(error).splitlines()[0]}") from error
-    if not len(frame):
-        raise DataError(f"{path}: no rows")
-    return frame
-
-
-def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    unknown = sorted(set(columns) - set(KNOWN))
-    if unknown:
-        raise DataError(f"columns: {', '.join(unknown)} is none of {', '.join(KNOWN)}")
-    plain = {
-        name: next((name.removeprefix(p) for p in PREFIXES if name.startswith(p)), name) for name in map(str, frame)
-    }
-    new = {}
-    for known, others in KNOWN.items():
-        wanted = [columns[known]] if known in columns else list(others)
-        found = [
-            name for name, short in plain.items()
-            if name in wanted or (known not in columns and short.lower() in [other.lower() for other in wanted])
-        ]  # fmt: skip
-        if known in columns and not found:
-            raise DataError(f"{path}: no column {columns[known]!r} to be {known}")
-        if found:
-            new[found[0]] = known
-    clash = [known for old, known in new.items() if known in frame and old != known]
-    return frame.drop(columns=clash).rename(columns=new)
 
 
 def _is_metadata(name: str, frame: pd.DataFrame) -> bool:
@@ -190,7 +145,7 @@ def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[p
         "Image_Metadata_Plate_DAPI": "plate", "Image_Metadata_Well_DAPI": "well", "Replicate": "replicate",
         "Image_Metadata_Compound": "compound", "Image_Metadata_Concentration": "concentration",
     }  # fmt: skip
-    fields = _read(image)
+    fields = read_table(image)
     missing = [name for name in names if name not in fields]
     if missing:
         raise DataError(f"{image}: columns {', '.join(missing)} are missing")
@@ -208,37 +163,5 @@ def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[p
             f"{table}: plate {one['plate']}, well {one['well']} is not in {image.name} ({int(lost.sum())} such wells); "
             "remove them, or use the tables that belong together"
         )
-    mechanisms = _read(moa)[["compound", "concentration", "moa"]]
+    mechanisms = read_table(moa)[["compound", "concentration", "moa"]]
     return joined.merge(mechanisms, on=["compound", "concentration"], how="left", validate="many_to_one"), [image, moa]
-
-
-def _completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path) -> pd.DataFrame:
-    missing = [name for name in ("plate", "well", "compound") if name not in metadata]
-    if missing:
-        raise DataError(
-            f"{path}: no column for {', '.join(missing)}; expected names such as Metadata_Plate, or say which they are "
-            "(columns={'compound': ...})"
-        )
-    out = metadata.copy()
-    key = [name for name in ("plate", "well", "site") if name in out]
-    twice = out.duplicated(key)
-    if twice.any():
-        row = int(twice.to_numpy().argmax())
-        where = ", ".join(f"{name} {out[name].iloc[row]}" for name in key)
-        raise DataError(f"{path}, line {row + 2}: {where} is there twice; keep one row for each")
-    if out["compound"].isna().any():
-        row = int(out["compound"].isna().to_numpy().argmax())
-        raise DataError(f"{path}, line {row + 2}: no compound; name it, or {controls[0]} where nothing was added")
-    if "control" not in out:
-        out["control"] = out["compound"].isin(list(controls))
-    out["control"] = out["control"].astype(bool)
-    if not out["control"].any():
-        raise DataError(
-            f"{path}: no control; none of the compounds is {' or '.join(controls)}. Give controls=, such as "
-            f"{sorted(map(str, out['compound'].unique()))[:5]}"
-        )
-    if "batch" not in out:
-        out["batch"] = out["plate"].astype(str).str.split("_").str[0]
-    if "concentration" not in out:
-        out["concentration"] = 0.0
-    return out
