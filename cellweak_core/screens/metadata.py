@@ -89,7 +89,7 @@ def completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path, key: 
         key: Columns that are one row's own, those of them that are there; none where rows may repeat.
 
     Returns:
-        With `control` (bool), `batch` (the name of the plate up to the first "_" where no column says it), `concentration`
+        With `control` (bool), `batch` (the plate's name up to the first "_" where no column says it), `concentration`
         (0 where there is none).
 
     Raises:
