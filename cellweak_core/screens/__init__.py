@@ -1,4 +1,4 @@
-"""Multi-well screens: metadata, profiles, whitening and matching. The wings embeddings and cytogan stand on it.
+"""Multi-well screens: metadata, crops, profiles, whitening and matching. The wings embeddings and cytogan stand on it.
 
 Names are here under their own name; submodules are imported when they are first touched::
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aggregation import aggregate, treatment_profiles
+    from .crops import Crops, load_crops
     from .matching import match_treatments
     from .normalization import percentile_scale, standardize
     from .profiles import Profiles, load_profiles
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CORAL",
     "TVN",
+    "Crops",
     "Profiles",
     "aggregate",
+    "load_crops",
     "load_profiles",
     "match_treatments",
     "percentile_scale",
@@ -33,9 +36,11 @@ __all__ = [
 
 _HOME = {
     "CORAL": "whitening",
+    "Crops": "crops",
     "Profiles": "profiles",
     "TVN": "whitening",
     "aggregate": "aggregation",
+    "load_crops": "crops",
     "load_profiles": "profiles",
     "match_treatments": "matching",
     "percentile_scale": "normalization",

@@ -93,7 +93,7 @@ def load_profiles(
         raise DataError(f"{table}: no column of numbers beside the metadata ({known}); nothing to match by")
     values = features.to_numpy(np.float64)
     _refuse_broken(values, list(map(str, features)), table)
-    if root.is_dir() and _bbbc021(root, "image"):
+    if root.is_dir() and bbbc021_table(root, "image"):
         metadata, extra = _with_treatments(metadata, root, table)
         files += extra
     metadata = completed(metadata, controls, table, ("plate", "well", "site"))
@@ -130,17 +130,16 @@ def _refuse_broken(values: NDArray[np.float64], names: Sequence[str], path: Path
         )
 
 
-def _bbbc021(root: Path, what: str) -> Path | None:
+def bbbc021_table(root: Path, what: str) -> Path | None:
+    """BBBC021's own table "image" or "moa", where the folder has it."""
     plain = root / BBBC021.format(what)
     return next((p for p in (plain, plain.with_name(f"{plain.name}.gz")) if p.is_file()), None)
 
 
 def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, list[Path]]:
     """BBBC021's compound and concentration of every well, and their mechanism."""
-    image, moa = _bbbc021(root, "image"), _bbbc021(root, "moa")
+    image = bbbc021_table(root, "image")
     assert image is not None
-    if moa is None:
-        raise DataError(f"{root}: {BBBC021.format('moa')} is missing; it says which mechanism a treatment has")
     names = {
         "Image_Metadata_Plate_DAPI": "plate", "Image_Metadata_Well_DAPI": "well", "Replicate": "replicate",
         "Image_Metadata_Compound": "compound", "Image_Metadata_Concentration": "concentration",
@@ -163,5 +162,22 @@ def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[p
             f"{table}: plate {one['plate']}, well {one['well']} is not in {image.name} ({int(lost.sum())} such wells); "
             "remove them, or use the tables that belong together"
         )
-    mechanisms = read_table(moa)[["compound", "concentration", "moa"]]
-    return joined.merge(mechanisms, on=["compound", "concentration"], how="left", validate="many_to_one"), [image, moa]
+    moa = bbbc021_table(root, "moa")
+    return with_mechanisms(joined, root), [image, *([moa] if moa else [])]
+
+
+def with_mechanisms(metadata: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The metadata with the mechanisms of BBBC021's table as `moa`; empty where a treatment is not in it.
+
+    Raises:
+        DataError: The table is not there, or has a treatment twice.
+    """
+    path = bbbc021_table(root, "moa")
+    if path is None:
+        raise DataError(f"{root}: {BBBC021.format('moa')} is missing; it says which mechanism a treatment has")
+    table = read_table(path)[["compound", "concentration", "moa"]]
+    twice = table.duplicated(["compound", "concentration"])
+    if twice.any():
+        one = table[twice].iloc[0]
+        raise DataError(f"{path}: {one['compound']} at {one['concentration']:g} is there twice; keep one line")
+    return metadata.merge(table, on=["compound", "concentration"], how="left", validate="many_to_one")

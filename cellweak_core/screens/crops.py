@@ -1,0 +1,238 @@
+"""Single-cell crops on the disk: pixels that stay there until a batch asks for them, and a table row for row.
+
+```
+crops.npy (memory-mapped) | crops.zarr | crops.npz (key crops; in memory)    (N, H, W, C) or (N, C, H, W)  --+
+or shards a.npy + a.csv, b.npy + b.csv ... in crops/, as `fields.cut_crops` leaves them                    --+--> Crops
+cells.csv: plate, well, site, compound, concentration, moa ...               row for row                   --+
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from cellweak_core.files import DataError, tree_digest
+
+from .metadata import completed, read_table, renamed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("cells.csv", "cells.csv.gz", "cells.parquet")
+MOST_CHANNELS = 8  # an axis longer than this is not one of channels
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops and their cells, row for row.
+
+    Attributes:
+        parts: Arrays of crops one after another, each `(n, H, W, C)` or `(n, C, H, W)` as `axes` says, read when they
+            are needed.
+        axes: "NHWC" or "NCHW".
+        channels: Names of the channels, in the pixels' order.
+        cells: Columns plate, well, batch, compound, concentration, control (bool), and moa where it is known; others as
+            in the file.
+        name: Of the data set.
+        files: What it was read from.
+        root: The folder of the files.
+    """
+
+    parts: Sequence[Any]
+    axes: str
+    channels: tuple[str, ...]
+    cells: pd.DataFrame
+    name: str
+    files: tuple[Path, ...] = ()
+    root: Path = Path()
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.cells)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crops, px."""
+        _, *shape = self.parts[0].shape
+        return (shape[0], shape[1]) if self.axes == "NHWC" else (shape[1], shape[2])
+
+    @property
+    def control(self) -> NDArray[np.bool_]:
+        """Which cells are controls, `(n,)`."""
+        return self.cells["control"].to_numpy(bool)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the files' names and contents; reads them all."""
+        return tree_digest(self.files, self.root) if self.files else ""
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([part.shape[0] for part in self.parts])
+
+    def raw(self, rows: ArrayLike) -> NDArray[Any]:
+        """Crops as stored, `(n, C, H, W)`, an array of its own.
+
+        Args:
+            rows: `(n,)` indices of cells, in any order, repeats allowed.
+
+        Raises:
+            IndexError: No such cell.
+        """
+        wanted = np.asarray(rows, np.int64).ravel()
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"{self.name}: cells {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
+        height, width = self.size
+        out = np.empty((len(wanted), len(self.channels), height, width), self.parts[0].dtype)
+        part = np.searchsorted(self._ends, wanted, side="right")
+        for k in np.unique(part).tolist():
+            at = np.flatnonzero(part == k)
+            inside = wanted[at] - (self._ends[k] - self.parts[k].shape[0])
+            # in the disk's order, and each once: zarr takes no other, and a disk likes no other
+            own, back = np.unique(inside, return_inverse=True)
+            pixels = np.asarray(self.parts[k][own.tolist()] if isinstance(self.parts[k], np.ndarray)
+                                else self.parts[k].oindex[own.tolist()])  # fmt: skip
+            pixels = pixels.transpose(0, 3, 1, 2) if self.axes == "NHWC" else pixels
+            out[at] = pixels[back]
+        return out
+
+    def batch(self, rows: ArrayLike) -> Tensor:
+        """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1]."""
+        return rescaled(torch.from_numpy(self.raw(rows).astype(np.float32)))
+
+
+def rescaled(crops_nchw: Tensor) -> Tensor:
+    """Each channel of each crop from [0, its maximum] to [-1, 1].
+
+    The minimum is not taken off (DeepProfiler of the paper's week, imaging/cropping.py): m = max / 2, (x - m) / m.
+
+    Args:
+        crops_nchw: `(n, C, H, W)`, 0 or above.
+
+    Returns:
+        The same shape, float32; a channel without light is -1 all over.
+    """
+    crops = crops_nchw.float()
+    half = crops.amax((2, 3), keepdim=True) / 2
+    return torch.where(half > 0, crops / half.clamp_min(torch.finfo(torch.float32).tiny) - 1, -1.0)
+
+
+def load_crops(
+    path: str | Path,
+    *,
+    channels: Sequence[str] = (),
+    axes: str = "",
+    controls: Sequence[str] = ("DMSO",),
+    columns: Mapping[str, str] | None = None,
+) -> Crops:
+    """Opens a folder of crops; pixels of `.npy` and `.zarr` stay on the disk.
+
+    Args:
+        path: The folder, see this module's drawing.
+        channels: Their names, in order; numbers where none are given. Their count is compared with the pixels'.
+        axes: "NHWC" or "NCHW"; "" finds which of the two it is, and refuses where both could be.
+        controls: As `metadata.completed`.
+        columns: As `metadata.renamed`.
+
+    Raises:
+        DataError: No folder, no crops or two sets of them, no table, a table of another length, an axis of channels
+            that is none or that has another length than `channels`, pixels that are no numbers of 0 and above.
+        ValueError: Other axes.
+    """
+    if axes not in ("", "NHWC", "NCHW"):
+        raise ValueError(f"axes: expected NHWC or NCHW, got {axes!r}")
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"crops folder {root} is not there; expected a folder with crops.npy and cells.csv")
+    pixels, tables = _files(root)
+    parts = [_opened(one) for one in pixels]
+    frames = [read_table(one) for one in tables]
+    for one, part, frame in zip(tables, parts, frames, strict=True):
+        if len(frame) != part.shape[0]:
+            raise DataError(f"{one}: {len(frame)} cells, and {part.shape[0]} crops beside it; expected a row for each crop")
+    found = axes or _axes_of(parts[0].shape, channels, pixels[0])
+    for one, part in zip(pixels, parts, strict=True):
+        if part.ndim != 4 or part.shape[1:] != parts[0].shape[1:] or part.dtype != parts[0].dtype:
+            raise DataError(
+                f"{one}: {part.dtype} of shape {part.shape}, expected {parts[0].dtype} of (n, "
+                f"{', '.join(map(str, parts[0].shape[1:]))}) as in {pixels[0].name}"
+            )
+    count = parts[0].shape[3 if found == "NHWC" else 1]
+    if channels and count != len(channels):
+        raise DataError(
+            f"{pixels[0]}: {count} channels, expected {len(channels)} ({', '.join(channels)}); give the names of those "
+            "that are there"
+        )
+    import pandas as pd
+
+    table = renamed(pd.concat(frames, ignore_index=True), dict(columns or {}), tables[0])
+    cells = completed(table, controls, tables[0], ("crop",))
+    names = tuple(channels) or tuple(f"channel {k}" for k in range(count))
+    files = tuple(f for one in pixels for f in (sorted(one.rglob("*")) if one.is_dir() else [one]) if f.is_file())
+    return Crops(parts, found, names, cells, root.name, (*files, *tables), root)
+
+
+def _files(root: Path) -> tuple[list[Path], list[Path]]:
+    """Files of pixels and their tables."""
+    single = [root / f"crops{suffix}" for suffix in (".npy", ".npz", ".zarr") if (root / f"crops{suffix}").exists()]
+    shards = sorted((root / "crops").glob("*.npy")) if (root / "crops").is_dir() else []
+    if len(single) + bool(shards) != 1:
+        found = ", ".join([one.name for one in single] + (["crops/"] if shards else [])) or "none"
+        raise DataError(f"{root}: expected one of crops.npy, crops.npz, crops.zarr or a folder crops/, found {found}")
+    if shards:
+        tables = [one.with_suffix(".csv") for one in shards]
+        missing = next((one for one in tables if not one.is_file()), None)
+        if missing is not None:
+            raise DataError(f"{missing} is not there; expected the cells of {missing.with_suffix('.npy').name}")
+        return shards, tables
+    tables = [root / name for name in TABLES if (root / name).is_file()]
+    if len(tables) != 1:
+        found = " and ".join(one.name for one in tables) or "none of them"
+        raise DataError(f"{root}: expected one of {', '.join(TABLES)} beside {single[0].name}, found {found}")
+    return single, tables
+
+
+def _opened(path: Path) -> Any:  # noqa: ANN401 - numpy's or zarr's array
+    try:
+        if path.suffix == ".zarr":
+            import zarr
+
+            array: Any = zarr.open_array(str(path), mode="r")
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                if "crops" not in file:
+                    raise DataError(f"{path}: no array 'crops', found {', '.join(file) or 'none'}")
+                array = file["crops"]
+        else:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ImportError as error:
+        raise DataError(f"{path}: zarr is not installed; pip install zarr, or save crops.npy") from error
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if array.ndim != 4 or np.dtype(array.dtype).kind not in "uf" or not array.shape[0]:
+        raise DataError(
+            f"{path}: {array.dtype} of shape {tuple(array.shape)}, expected (N, H, W, C) or (N, C, H, W) of uint8, "
+            "uint16 or floating point"
+        )
+    return array
+
+
+def _axes_of(shape: Sequence[int], channels: Sequence[str], path: Path) -> str:
+    first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
+    if first and last and channels:
+        first, last = shape[1] == len(channels), shape[3] == len(channels)
+    if first == last:
+        which = "either axis could be the channels'" if first else "no axis is short enough for channels"
+        raise DataError(f"{path}: shape {tuple(shape)}, {which}; give axes='NHWC' or 'NCHW'")
+    return "NCHW" if first else "NHWC"

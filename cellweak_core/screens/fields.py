@@ -1,0 +1,192 @@
+"""From a screen's images to crops of its cells: one plate at a time, each plate one pair of files.
+
+```
+BBBC021_v1_image.csv + TIFF fields (1280x1024, a file for each channel)
+    --illumination function of the plate and channel--> corrected --Otsu on DNA--> nuclei --window around each-->
+crops/PLATE.npy (n, C, H, W) uint16, crops/PLATE.csv (plate, well, site, compound, ..., x, y)       read by `load_crops`
+```
+Any table in CellProfiler's manner will do: columns `Image_FileName_X` and `Image_PathName_X` for each channel X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellweak_core.files import DataError, atomic_path
+from cellweak_core.images import read_grey
+from cellweak_core.tables import write_csv
+
+from .illumination import corrected, illumination_function
+from .metadata import completed, read_table, renamed
+from .nuclei import nuclei_centres, windows
+from .profiles import bbbc021_table, with_mechanisms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE, FOLDER = "Image_FileName_", "Image_PathName_"
+DNA = ("DAPI", "DNA", "Hoechst", "OrigDAPI", "OrigDNA")
+MOST_REPORTED = 10
+
+
+def read_fields(
+    path: str | Path, *, controls: Sequence[str] = ("DMSO",), columns: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The fields of a screen and where their images lie.
+
+    Args:
+        path: A folder with one table of images (`BBBC021_v1_image.csv` or another) and the images, at the paths of the
+            table or directly in a folder of the path's last name.
+        controls: As `metadata.completed`.
+        columns: As `metadata.renamed`.
+
+    Returns:
+        One row for each field: plate, well, site, batch, compound, concentration, control, moa where it is known, and
+        for each channel a column of that name with the image's path; and the channels' names, DNA first.
+
+    Raises:
+        DataError: No table or several, no channel or none of DNA, images that are not there (up to ten are named).
+    """
+    root = Path(path)
+    table = _table_of(root)
+    frame = read_table(table)
+    found = [str(name).removeprefix(FILE) for name in frame if str(name).startswith(FILE)]
+    dna = next((name for name in found if name in DNA), None)
+    if dna is None:
+        raise DataError(
+            f"{table}: no channel of DNA among {', '.join(found) or 'no columns ' + FILE + '...'}; expected one called "
+            f"{', '.join(DNA)}"
+        )
+    channels = (dna, *(name for name in found if name != dna))
+    missing, paths = list[str](), dict[str, list[Path]]()
+    for name in channels:
+        folders = frame[f"{FOLDER}{name}"] if f"{FOLDER}{name}" in frame else [""] * len(frame)
+        places = zip(map(str, folders), map(str, frame[f"{FILE}{name}"]), strict=True)
+        paths[name] = [_image(root, folder, file) for folder, file in places]
+        missing += [str(one) for one in paths[name] if not one.is_file()]
+    if missing:
+        more = f"\n... and {len(missing) - MOST_REPORTED} more" if len(missing) > MOST_REPORTED else ""
+        raise DataError("images that are not there:\n" + "\n".join(missing[:MOST_REPORTED]) + more)
+    known = renamed(_plain(frame, dna), dict(columns or {}), table)
+    known = known[[name for name in map(str, known) if not name.startswith((FILE, FOLDER))]]
+    if "site" not in known:
+        known["site"] = known.groupby(["plate", "well"]).cumcount() + 1
+    if bbbc021_table(root, "moa") is not None and "moa" not in known:
+        known = with_mechanisms(known, root)
+    fields = completed(known, controls, table, ("plate", "well", "site"))
+    return fields.assign(**{name: [str(one) for one in paths[name]] for name in channels}), channels
+
+
+def cut_plate(
+    fields: pd.DataFrame, channels: Sequence[str], out: str | Path, size_px: int = 96, border: str = "pad"
+) -> tuple[Path, Path]:
+    """Crops of one plate's cells, written as a shard of `load_crops`; a plate whose shard is there is left as it is.
+
+    Args:
+        fields: Rows of `read_fields`, of one plate.
+        channels: As `read_fields`; the first is DNA.
+        out: Folder of the screen's crops; the shard goes to `crops/`.
+        size_px: Side of the crops, px.
+        border: Of a cell nearer to the field's edge than half a crop: "pad" (zero outside, the paper's) or "drop".
+
+    Returns:
+        The files of pixels and of cells.
+
+    Raises:
+        ValueError: Another border.
+        DataError: Several plates, an image that cannot be read or has another size.
+    """
+    import pandas as pd
+
+    if border not in ("pad", "drop"):
+        raise ValueError(f"border: expected pad or drop, got {border!r}")
+    plates = fields["plate"].unique()
+    if len(plates) != 1:
+        raise DataError(f"fields: expected those of one plate, got {', '.join(map(str, plates)) or 'none'}")
+    pixels = Path(out) / "crops" / f"{plates[0]}.npy"
+    cells = pixels.with_suffix(".csv")
+    if pixels.is_file() and cells.is_file():
+        return pixels, cells
+    lights = {name: illumination_function(read_grey(one) for one in fields[name]) for name in channels}
+    crops: list[NDArray[np.generic]] = [np.zeros((0, len(channels), size_px, size_px), np.uint16)]
+    rows = []
+    for field in fields.to_dict("records"):
+        planes = [corrected(read_grey(field[name]), lights[name]) for name in channels]
+        if len({plane.shape for plane in planes}) > 1:
+            raise DataError(f"{field[channels[0]]}: the channels of a field have the sizes {[p.shape for p in planes]}")
+        centres = nuclei_centres(planes[0])
+        if border == "drop":
+            height, width = planes[0].shape
+            half = size_px / 2
+            inside = (centres >= half).all(1) & (centres <= (width - half, height - half)).all(1)
+            centres = centres[inside]
+        stack = np.rint(np.clip(np.stack(planes), 0, np.iinfo(np.uint16).max)).astype(np.uint16)
+        crops.append(windows(stack, centres, size_px))
+        known = {name: value for name, value in field.items() if name not in channels}
+        rows += [{**known, "x": x, "y": y} for x, y in centres.tolist()]
+    pixels.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(pixels) as part, part.open("wb") as file:
+        np.save(file, np.concatenate(crops))
+    names = [name for name in fields if name not in channels]
+    return pixels, write_csv(pd.DataFrame(rows, columns=[*names, "x", "y"]), cells)
+
+
+def cut_crops(
+    path: str | Path, out: str | Path, *, size_px: int = 96, border: str = "pad", n_jobs: int = 1, **reading: object
+) -> Path:
+    """Crops of a whole screen, a plate at a time; a killed call goes on with the plates that are not there yet.
+
+    Args:
+        path: As `read_fields`.
+        out: Folder for `load_crops`.
+        size_px: As `cut_plate`.
+        border: As `cut_plate`.
+        n_jobs: Plates at a time, each a process of its own.
+        reading: Options of `read_fields`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: As `read_fields` and `cut_plate`; no cell in the whole screen.
+    """
+    from joblib import Parallel, delayed
+
+    fields, channels = read_fields(path, **reading)  # type: ignore[arg-type]
+    plates = [part for _, part in fields.groupby("plate", sort=True)]
+    done = Parallel(n_jobs)(delayed(cut_plate)(part, channels, out, size_px, border) for part in plates)
+    if not any(len(np.load(pixels, mmap_mode="r")) for pixels, _ in done):
+        raise DataError(
+            f"{path}: no nuclei in any of {len(fields)} fields; is {channels[0]} the DNA channel, bright on dark?"
+        )
+    return Path(out)
+
+
+def _table_of(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{root} is not there; expected a folder with a table of images and the images")
+    own = bbbc021_table(root, "image")
+    if own is not None:
+        return own
+    tables = [one for one in sorted(root.iterdir()) if one.name.endswith((".csv", ".csv.gz"))]
+    if len(tables) != 1:
+        found = ", ".join(one.name for one in tables) or "none"
+        raise DataError(f"{root}: expected one table of images (CSV), found {found}")
+    return tables[0]
+
+
+def _plain(frame: pd.DataFrame, dna: str) -> pd.DataFrame:
+    """BBBC021 names its plate and well after the channel."""
+    return frame.rename(columns={f"Image_Metadata_{what}_{dna}": what.lower() for what in ("Plate", "Well")})
+
+
+def _image(root: Path, folder: str, file: str) -> Path:
+    """The image at the table's path, or in a folder of its last name, or beside the table."""
+    parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    tried = [root.joinpath(*parts, file), root.joinpath(*parts[-1:], file), root / file]
+    return next((one for one in tried if one.is_file()), tried[0])
