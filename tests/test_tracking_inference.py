@@ -1,4 +1,4 @@
-"""Whole-frame inference: tiles, turns, streams, and what is refused."""
+"""Whole-frame inference: tiles, turns, and what is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cellweak_core.tracking.inference import predict, predict_pair_maps, stream_pair_maps
+from cellweak_core.tracking.inference import predict
 from cellweak_core.tracking.networks import CmfNet, CoDetectionNet, UNet, padded, receptive_radius
 from cellweak_core.tracking.sampling import turned, turned_motion
 from cellweak_core.training import random_source
@@ -74,34 +74,6 @@ def test_the_mean_over_turns_turns_with_the_image(name: str) -> None:
             vectors = turned_motion(mean[likelihoods:], code)
             torch.testing.assert_close(again[likelihoods:], vectors, atol=1e-5, rtol=1e-4)
     assert not np.allclose(predict(network, frames.numpy()), mean, atol=1e-3)
-
-
-def test_a_stream_reads_each_frame_once_and_can_begin_later() -> None:
-    class Source:
-        read: list[int]
-
-        def __init__(self) -> None:
-            self.read = []
-
-        def __len__(self) -> int:
-            return 5
-
-        def __getitem__(self, t: int) -> NDArray[np.float32]:
-            self.read.append(t)
-            return np.full((32, 32), t / 10, np.float32)
-
-    source, network = Source(), trained(lambda: UNet(2, 3, 2), 2)
-    streamed = list(stream_pair_maps(network, source, interval=2))
-    assert source.read == [0, 1, 2, 3, 4]
-    assert [t for t, _ in streamed] == [0, 1, 2]
-    for t, maps in streamed:
-        assert np.array_equal(maps, predict_pair_maps(network, source, t, t + 2))
-    later = list(stream_pair_maps(network, source, interval=2, first=2))
-    assert [t for t, _ in later] == [2]
-    assert np.array_equal(later[0][1], streamed[2][1])
-    assert list(stream_pair_maps(network, source, interval=5)) == []
-    with pytest.raises(ValueError, match="at least 1 frame, got 0"):
-        list(stream_pair_maps(network, source, interval=0))
 
 
 def test_prediction_leaves_the_network_as_it_was_and_is_close_in_bf16() -> None:

@@ -82,7 +82,7 @@ def test_intervals_are_named_as_the_paper_names_them(interval: int, name: str) -
 
 def test_detectors_f1_is_the_mean_over_seeds() -> None:
     found = {"tp": [8, 6, 5], "fp": [2, 4, 0], "fn": [2, 4, 5]}
-    counts = pd.DataFrame({"split": "a", "brightness": [0.0, 0.0, 0.3], "seed": [0, 1, 0], **found})
+    counts = pd.DataFrame({"split": "a", "flatten_px": [0, 0, 60], "seed": [0, 1, 0], **found})
     table = reporting.detector_f1(counts)
     assert table["F1 (sd)"].tolist() == ["0.700 (0.141)", "0.667 (nan)"]  # .8 and .6; 10 / 15
     assert table["n, true cells of all seeds"].tolist() == [20, 10]

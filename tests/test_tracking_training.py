@@ -218,20 +218,6 @@ def test_losses_are_the_literal_ones(masked: bool) -> None:
     assert float(mpm_loss(*tensors)) == pytest.approx(np.mean(squares) + np.mean(lengths))
 
 
-def test_another_light_changes_a_crop_as_a_whole(tmp_path: Path) -> None:
-    crops = 0.3 + 0.1 * torch.rand((6, 2, 8, 8), generator=random_source(0))
-    seen = training.relit(crops, 0.2, random_source(1))
-    draws = (2 * torch.rand((2, 6, 1, 1, 1), generator=random_source(1)) - 1).reshape(2, 6)
-    for k, crop in enumerate(crops):
-        wanted = (crop - crop.mean()) * (1 + 0.2 * draws[0, k]) + crop.mean() + 0.1 * draws[1, k]
-        torch.testing.assert_close(seen[k], wanted)
-    assert (training.relit(torch.ones(4, 1, 2, 2), 1.0, random_source(2)) <= 1).all()
-    plain, lit = (train_detector({**TINY, "brightness": b}, spots(), tmp_path / f"{b}.ckpt") for b in (0.0, 0.3))
-    assert not np.array_equal(plain["loss"], lit["loss"])
-    with pytest.raises(ValueError, match="brightness: expected 0 to 1, got 3"):
-        train_detector({**TINY, "brightness": 3}, spots(), tmp_path / "c.ckpt")
-
-
 def test_masked_pixels_have_no_gradient_and_zero_vectors_a_finite_one() -> None:
     target = torch.rand(1, 3, 4, 4)
     valid = torch.ones(1, 4, 4, dtype=torch.bool)
@@ -274,7 +260,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_killed_training_resumes_bit_for_bit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = spots()
-    run = {**TINY, "checkpoint_every": 2, "brightness": 0.2, "average": 0.9, "schedule": "cosine", "interval": [1, 2]}
+    run = {**TINY, "checkpoint_every": 2, "average": 0.9, "schedule": "cosine", "interval": [1, 2]}
     whole = TASKS[name](run, data, tmp_path / "whole.ckpt")
     drawn, draw = [], CropSampler.draw
 

@@ -158,7 +158,9 @@ def load_crops(
     frames = [read_table(one) for one in tables]
     for one, part, frame in zip(tables, parts, frames, strict=True):
         if len(frame) != part.shape[0]:
-            raise DataError(f"{one}: {len(frame)} cells, and {part.shape[0]} crops beside it; expected a row for each crop")
+            raise DataError(
+                f"{one}: {len(frame)} cells, and {part.shape[0]} crops beside it; expected a row for each crop"
+            )
     found = axes or _axes_of(parts[0].shape, channels, pixels[0])
     for one, part in zip(pixels, parts, strict=True):
         if part.ndim != 4 or part.shape[1:] != parts[0].shape[1:] or part.dtype != parts[0].dtype:

@@ -7,8 +7,7 @@ A tile is predicted with a rim as wide as the network sees, so that tiles give w
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -119,37 +118,6 @@ def predict_pair_maps(
         `(C, H, W)` float32.
     """
     return predict(network, np.stack([source[t], source[t1]]), **options)
-
-
-def stream_pair_maps(
-    network: nn.Module,
-    source: Frames,
-    interval: int = 1,
-    first: int = 0,
-    **options: Any,  # noqa: ANN401 - those of `predict`
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The maps of every pair `interval` frames apart; each frame is read once.
-
-    Args:
-        network: As `predict_pair_maps`.
-        source: The sequence.
-        interval: Frames between the two of a pair, at least 1.
-        first: The first earlier frame, to go on where another call stopped.
-        options: As `predict`.
-
-    Yields:
-        The earlier frame's number and the maps `(C, H, W)`.
-
-    Raises:
-        ValueError: An interval below 1.
-    """
-    if interval < 1:
-        raise ValueError(f"interval: expected at least 1 frame, got {interval}")
-    waiting: deque[NDArray[np.float32]] = deque()
-    for t in range(first, len(source)):
-        waiting.append(source[t])
-        if len(waiting) > interval:
-            yield t - interval, predict(network, np.stack([waiting.popleft(), waiting[-1]]), **options)
 
 
 def _likelihoods(network: nn.Module) -> int:

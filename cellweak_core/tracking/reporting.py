@@ -347,9 +347,9 @@ def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
 
 
 def detector_f1(counts: pd.DataFrame) -> pd.DataFrame:
-    """F1 of detectors by split and brightness for reading, from columns split, brightness, seed, tp, fp, fn."""
+    """F1 of detectors by split and light for reading, from columns split, flatten_px, seed, tp, fp, fn."""
     whole = 2 * counts["tp"] + counts["fp"] + counts["fn"]
-    table = counts.assign(f1=2 * counts["tp"] / whole, n=counts["tp"] + counts["fn"]).groupby(["split", "brightness"])
+    table = counts.assign(f1=2 * counts["tp"] / whole, n=counts["tp"] + counts["fn"]).groupby(["split", "flatten_px"])
     found = table.agg(f1=("f1", "mean"), sd=("f1", "std"), seeds=("seed", "nunique"), n=("n", "sum")).reset_index()
     text = [f"{f1:.3f} ({sd:.3f})" for f1, sd in zip(found["f1"], found["sd"], strict=True)]
     columns = {"n": "n, true cells of all seeds", "split": "trained to tested"}

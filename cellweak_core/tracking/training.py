@@ -8,7 +8,6 @@
 Source: Nishimura et al. 2020 (WSCTBFP), Sec. 3.1, 3.4 and 4.1; the numbers from the authors' code (`train.py`,
 `CMP_train.py`, `networks/custom_loss.py`): Adam, 1e-3, batches of 16 (MPM 10) crops of 256 px.
 Deviation: eight turns and flips for every network (the authors: four for the co-detection CNN).
-Deviation: `brightness`, off by default, varies the light of the crops; the authors train and test in the same light.
 Deviation: the learning rate falls tenfold after every 10,000 steps, as the authors meant; their counter stood still.
 Deviation: the length of a training is a number of steps, not epochs until a validation sequence gets no better.
 """
@@ -40,7 +39,6 @@ DEFAULTS: dict[str, Any] = {
     "lr": 1e-3,
     "schedule": "steps",  # see `training.learning_rate`
     "average": 0.0,  # decay of the moving average of weights; 0 keeps the last weights
-    "brightness": 0.0,  # how far contrast and grey level of crops vary, see `relit`; 0 leaves them
     "sigma_px": 9.0,  # of likelihood maps
     "motion_sigma_px": 6.0,  # of motion maps
     "z": 5.0,  # third component of motion maps, px
@@ -95,24 +93,6 @@ def _mean(values: Tensor, valid: Tensor | None) -> Tensor:
         return values.mean()
     weight = valid[:, None].to(values.dtype)
     return (values * weight).sum() / (weight.sum() * values.shape[1]).clamp_min(1)
-
-
-def relit(crops: Tensor, amount: float, source: torch.Generator) -> Tensor:
-    """Crops in another light: contrast around the crop's mean times 1 +- amount, all grey levels plus +- amount / 2.
-
-    A film is seldom lit evenly; a network that has seen one side of it only may be blind on the other.
-
-    Args:
-        crops: `(B, C, H, W)` in [0, 1]; the frames of one crop change alike.
-        amount: 0 to 1.
-        source: Of the draws.
-
-    Returns:
-        The same shape, cut to [0, 1].
-    """
-    draws = (2 * torch.rand((2, len(crops), 1, 1, 1), generator=source) - 1).to(crops.device)
-    mean = crops.mean((1, 2, 3), keepdim=True)
-    return ((crops - mean) * (1 + amount * draws[0]) + mean + amount / 2 * draws[1]).clamp(0, 1)
 
 
 def train_codetection(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
@@ -267,8 +247,6 @@ def _fit(
         for group in optimiser.param_groups:
             group["lr"] = run["lr"] * learning_rate(i, run["steps"], run["schedule"])
         x, loss_of = batch(sampler.draw(run["batch_size"], source), fabric.device)
-        if run["brightness"]:
-            x = relit(x, run["brightness"], source)
         with fabric.autocast():
             maps = network(x.contiguous(memory_format=torch.channels_last))
         loss = loss_of(maps.float())
@@ -307,10 +285,7 @@ def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(run) - set(DEFAULTS))
     if unknown:
         raise ValueError(f"run: unknown {', '.join(unknown)}; expected any of {', '.join(DEFAULTS)}")
-    run = {**DEFAULTS, **run}
-    if not 0 <= run["brightness"] <= 1:
-        raise ValueError(f"brightness: expected 0 to 1, got {run['brightness']}")
-    return run
+    return {**DEFAULTS, **run}
 
 
 def _intervals(run: Mapping[str, Any]) -> list[int]:
