@@ -1,0 +1,198 @@
+"""A screen that is made: cells whose look depends on mechanism, compound, dose, batch and place, all of it known.
+
+    mechanism --direction in `PROPERTIES`--> compound (a little its own) x dose --> each cell, with its own spread
+    batch: gain, background and blur of each channel;  field: light that falls off to the side        (not biology)
+    properties --draw--> DNA, tubulin, actin (N, C, H, W) uint16
+
+Taken from no paper: a stand-in that lets the chapters run anywhere. A method that finds mechanisms must see shape,
+texture and intensity here, and must not see the batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .crops import Crops
+
+Floats = NDArray[np.float32]
+CHANNELS = ("DNA", "tubulin", "actin")
+# Logarithms of factors, so that 0 is a control cell and effects add.
+PROPERTIES = (
+    "nucleus size", "nucleus elongation", "chromatin grain", "DNA light", "fragments", "cell size", "cell roughness",
+    "tubulin light", "tubulin fibres", "tubulin focus", "actin light", "actin fibres", "actin rim",
+)  # fmt: skip
+SPREAD = 0.22  # of single cells around their well, in the same units
+WHITE = 40_000.0
+
+
+class Plan(NamedTuple):
+    """How large a simulated screen is.
+
+    Attributes:
+        n_mechanisms: Of the treatments.
+        compounds: Of each mechanism.
+        doses: Concentrations of each compound; the highest has the whole effect.
+        batches: Weeks; the compounds of a mechanism are dealt out over them, a compound is in one.
+        replicates: Plates of each batch; each holds a well of each of its treatments.
+        cells: Of each well.
+        controls: Control wells of each plate.
+        size_px: Side of the crops.
+        effect: Length of a mechanism's effect at the highest dose, in units of the cells' spread times 10.
+        batch_effect: Size of gains, backgrounds and light, 1 for that of a careful laboratory.
+    """
+
+    n_mechanisms: int = 6
+    compounds: int = 3
+    doses: int = 2
+    batches: int = 3
+    replicates: int = 2
+    cells: int = 12
+    controls: int = 4
+    size_px: int = 64
+    effect: float = 1.0
+    batch_effect: float = 1.0
+
+
+def simulate_screen(plan: Plan = Plan(), seed: int = 0) -> Crops:  # noqa: B008 - a tuple of numbers
+    """Crops of a whole screen, in memory.
+
+    Args:
+        plan: Its size.
+        seed: Of everything.
+
+    Returns:
+        Crops NCHW, uint16. Beside the usual columns `cells` has each cell's true `PROPERTIES`.
+
+    Raises:
+        ValueError: A number below 1, or crops below 32 px.
+    """
+    import pandas as pd
+
+    if min(plan[:7]) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
+        raise ValueError(f"plan: expected counts of 1 or more and crops of 32 px or more, got {plan}")
+    rows = pd.DataFrame(_wells(plan))
+    rows = rows.loc[rows.index.repeat(plan.cells)].reset_index(drop=True)
+    rng = np.random.default_rng([seed, 1])
+    effects = _effects(plan, np.random.default_rng([seed, 2]))
+    at = np.array([effects[m, c] for m, c in zip(rows["mechanism"], rows["own"], strict=True)])
+    dose = rows["dose"].to_numpy()[:, None]
+    wells, well = np.unique(rows["plate"] + rows["well"], return_inverse=True)
+    of_well = rng.normal(0, SPREAD / 4, (len(wells), len(PROPERTIES)))[well]
+    properties = at * dose + of_well + rng.normal(0, SPREAD, (len(rows), len(PROPERTIES)))
+    drawn = [
+        draw(properties[k : k + 256], plan.size_px, np.random.default_rng([seed, 3, k]))
+        for k in range(0, len(rows), 256)
+    ]
+    batch, camera = rows["batch"].to_numpy(str), np.random.default_rng([seed, 4])
+    seen = _photographed(np.concatenate(drawn), batch, plan.batch_effect, camera)
+    cells = rows.drop(columns=["mechanism", "own", "dose"]).assign(site=1)
+    cells = pd.concat([cells, pd.DataFrame(properties, columns=list(PROPERTIES))], axis=1)
+    return Crops([seen], "NCHW", CHANNELS, cells, "simulated screen")
+
+
+def _wells(plan: Plan) -> list[dict[str, object]]:
+    rows = list[dict[str, object]]()
+    for batch in range(plan.batches):
+        treatments = [
+            (m, c, d) for m in range(plan.n_mechanisms) for c in range(plan.compounds) for d in range(plan.doses)
+            if (m + c) % plan.batches == batch
+        ]  # fmt: skip
+        for plate in range(plan.replicates):
+            wells = [(-1, 0, 0)] * plan.controls + treatments
+            for k, (m, c, d) in enumerate(wells):
+                rows.append({
+                    "plate": f"Week{batch + 1}_{plate + 1}", "well": f"{chr(65 + k // 24)}{k % 24 + 1:02d}",
+                    "batch": f"Week{batch + 1}", "replicate": plate + 1,
+                    "compound": "DMSO" if m < 0 else f"compound {m + 1}{chr(97 + c)}",
+                    "concentration": 0.0 if m < 0 else 10.0 ** (d - plan.doses + 1),
+                    "moa": "DMSO" if m < 0 else f"mechanism {m + 1}", "control": m < 0,
+                    "mechanism": m, "own": c, "dose": 0.0 if m < 0 else (d + 1) / plan.doses,
+                })  # fmt: skip
+    return rows
+
+
+def _effects(plan: Plan, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`(n_mechanisms + 1, compounds, properties)`; the last, which -1 finds, is the controls': none."""
+    d = len(PROPERTIES)
+    # Orthogonal directions as long as there are any, so that no two mechanisms are alike by chance.
+    directions = np.concatenate([np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(-(-plan.n_mechanisms // d))])
+    own = rng.normal(0, 0.25 / np.sqrt(d), (plan.n_mechanisms, plan.compounds, d))
+    effects = 10 * SPREAD * plan.effect * (directions[: plan.n_mechanisms, None] + own) / 2
+    return np.concatenate([effects, np.zeros((1, plan.compounds, d))])
+
+
+def draw(properties: NDArray[np.float64], size_px: int, rng: np.random.Generator) -> Floats:
+    """Light of cells in three channels.
+
+    Args:
+        properties: `(n, 13)`, see `PROPERTIES`.
+        size_px: Side of the crops.
+        rng: Of shapes, directions and grain.
+
+    Returns:
+        `(n, 3, size_px, size_px)` float32, about 0 to 1, without noise.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    n = len(properties)
+    factor = np.exp(np.clip(properties, -1.2, 1.2)).astype(np.float32)[:, :, None, None]
+    f = dict(zip(PROPERTIES, np.moveaxis(factor, 1, 0), strict=True))
+    half = size_px / 2
+    y, x = ((np.mgrid[:size_px, :size_px] - half + 0.5) / half).astype(np.float32)
+    x, y = np.broadcast_to(x, (n, size_px, size_px)), np.broadcast_to(y, (n, size_px, size_px))
+
+    def own(low: float, high: float) -> Floats:
+        return rng.uniform(low, high, (n, 1, 1)).astype(np.float32)
+
+    def grain(sd_px: float) -> Floats:
+        noise = gaussian_filter(rng.standard_normal((n, size_px, size_px), dtype=np.float32), (0, sd_px, sd_px))
+        return noise / noise.std((1, 2), keepdims=True)
+
+    def edge(distance: Floats, width: float) -> Floats:
+        return (1 / (1 + np.exp(np.clip(distance / width, -30, 30)))).astype(np.float32)
+
+    turn = own(0, 2 * np.pi)
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    angle, radius = np.arctan2(across, along), np.hypot(along, across)
+    long = np.sqrt(f["nucleus elongation"]) * 1.12
+    nucleus = np.hypot(along / long, across * long) - 0.27 * np.sqrt(f["nucleus size"])
+    dna = edge(nucleus, 0.03) * np.exp(0.16 * f["chromatin grain"] * grain(size_px / 40))
+    for _ in range(3):  # fragments: small bodies beside the nucleus, the brighter the more of the property
+        away, direction = own(0.36, 0.5), own(0, 2 * np.pi)
+        spot = np.hypot(along - away * np.cos(direction), across - away * np.sin(direction)) - 0.05
+        dna = dna + np.clip(f["fragments"] - 1.25, 0, 1.5) * edge(spot, 0.02)
+    outline = 1 + 0.09 * f["cell roughness"] * sum(
+        own(0.3, 1) * np.cos(k * angle + own(0, 2 * np.pi)) for k in (2, 3, 5, 7)
+    )
+    rim = radius - 0.68 * np.sqrt(f["cell size"]) * outline
+    inside = edge(rim, 0.04)
+    course = own(0, 2 * np.pi)
+    rays = np.sin(11 * angle + course + 3 * grain(size_px / 12))
+    tubulin = inside * np.exp(-1.4 * f["tubulin focus"] * radius) * (1 + 0.3 * f["tubulin fibres"] * rays).clip(0)
+    stripes = np.sin(22 * (across * np.cos(course) + along * np.sin(course)) + 1.5 * grain(size_px / 10))
+    actin = inside * 0.3 * (1 + 0.45 * f["actin fibres"] * stripes).clip(0)
+    actin = actin + 0.3 * f["actin rim"] * np.exp(-((rim / 0.06) ** 2)).astype(np.float32)
+    light = [0.55 * f["DNA light"] * dna, 0.8 * f["tubulin light"] * tubulin, 0.8 * f["actin light"] * actin]
+    return np.stack(light, 1).astype(np.float32)
+
+
+def _photographed(light: Floats, batch: NDArray[np.str_], size: float, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """What the camera of each batch makes of it: blur, gain, background, light that falls off, shot noise; uint16."""
+    from scipy.ndimage import gaussian_filter
+
+    _, n_channels, _, width = light.shape
+    out = np.empty(light.shape, np.uint16)
+    slope = np.linspace(-0.5, 0.5, width, dtype=np.float32)
+    for name in np.unique(batch):
+        rows = np.flatnonzero(batch == name)
+        gain = np.exp(rng.normal(0, 0.25 * size, (1, n_channels, 1, 1))).astype(np.float32)
+        back = (0.03 * np.exp(rng.normal(0, 0.4 * size, (1, n_channels, 1, 1)))).astype(np.float32)
+        blur = 0.5 + 0.4 * size * rng.uniform()
+        fall = rng.normal(0, 0.15 * size, (len(rows), 1, 1, 1)).astype(np.float32)  # where in its field a cell lies
+        level = gaussian_filter(light[rows], (0, 0, blur, blur)) * gain * (1 + fall * slope) + back
+        level += np.sqrt(level.clip(0)) * 0.02 * rng.standard_normal(level.shape, dtype=np.float32)
+        out[rows] = np.rint(np.clip(level * WHITE, 0, 65535)).astype(np.uint16)
+    return out

@@ -1,0 +1,78 @@
+"""Sampling is fair to classes; augmentation is a literal shift, flip and turn; mixup mixes what it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from cellweak_core.screens.sampling import BalancedSampler, augmented, mixed_up
+from cellweak_core.training import random_source
+
+
+def test_classes_are_drawn_alike_and_all_their_cells() -> None:
+    labels = np.array([2] * 90 + [0] * 9 + [-1] * 50 + [7])
+    rows, classes = (sampler := BalancedSampler(labels)).draw(6000, random_source(0))
+    assert sampler.classes.tolist() == [0, 2, 7]
+    np.testing.assert_array_equal(labels[rows], classes)
+    counts = np.array([(classes == c).sum() for c in (0, 2, 7)])
+    assert (np.abs(counts - 2000) < 5 * np.sqrt(6000 * 2 / 9)).all()
+    assert len(np.unique(rows)) == 100
+    again, _ = BalancedSampler(labels).draw(6000, random_source(0))
+    np.testing.assert_array_equal(rows, again)
+
+
+def test_sets_are_of_one_class() -> None:
+    labels = np.repeat([0, 1, 2], [5, 50, 2])
+    rows, classes = BalancedSampler(labels).draw_sets(300, 5, random_source(1))
+    assert rows.shape == (300, 5)
+    np.testing.assert_array_equal(labels[rows], np.repeat(classes[:, None], 5, 1))
+    assert set(classes) == {0, 1, 2}
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    for labels in ([], [-1, -1]):
+        with pytest.raises(ValueError, match="expected at least one cell of a class"):
+            BalancedSampler(labels)
+
+
+def literal(crop: np.ndarray, u: np.ndarray, most: float) -> np.ndarray:
+    """A shift with zeros behind it, then a flip, then quarter turns, pixel by pixel."""
+    side = crop.shape[1]
+    dy, dx = (int(np.round((2 * v - 1) * most * side)) for v in u[:2])
+    moved = np.zeros_like(crop)
+    for y in range(side):
+        for x in range(side):
+            if 0 <= y - dy < side and 0 <= x - dx < side:
+                moved[:, y, x] = crop[:, y - dy, x - dx]
+    moved = moved[:, :, ::-1] if u[2] < 0.5 else moved
+    return np.rot90(moved, int(4 * u[3]), (1, 2))
+
+
+def test_augmentation_is_the_literal_one() -> None:
+    crops = torch.rand((16, 2, 9, 9), generator=random_source(0))
+    before = crops.clone()
+    found = augmented(crops, random_source(5), 0.3)
+    u = torch.rand((4, 16), generator=random_source(5)).numpy()
+    for k in range(16):
+        np.testing.assert_allclose(found[k], literal(crops[k].numpy(), u[:, k], 0.3))
+    assert torch.equal(crops, before)
+    assert augmented(crops[:0], random_source(0)).shape == (0, 2, 9, 9)
+    assert augmented(crops.bfloat16(), random_source(0)).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="expected square crops, got 9x8"):
+        augmented(crops[..., :8], random_source(0))
+
+
+def test_mixup_is_the_papers_equation() -> None:
+    crops, targets = torch.rand((6, 1, 4, 4), generator=random_source(0)), torch.eye(6)
+    x, y = mixed_up(crops, targets, 0.2, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    weights = rng.beta(0.2, 0.2, 6).astype(np.float32)
+    other = rng.permutation(6)
+    for k in range(6):
+        torch.testing.assert_close(x[k], weights[k] * crops[k] + (1 - weights[k]) * crops[other[k]])
+        torch.testing.assert_close(y[k], weights[k] * targets[k] + (1 - weights[k]) * targets[other[k]])
+    torch.testing.assert_close(y.sum(1), torch.ones(6))
+    same = mixed_up(crops, targets, 0, np.random.default_rng(3))
+    assert same[0] is crops
+    for alpha, some in ((-1.0, targets), (0.2, targets[:3])):
+        with pytest.raises(ValueError, match="expected alpha of 0 or more and as many targets"):
+            mixed_up(crops, some, alpha, np.random.default_rng(0))
