@@ -73,11 +73,12 @@ def _device(asked: object) -> str:
 def _without_paths(parameters: Mapping[str, object]) -> dict[str, object]:
     """Parameters as others may read them: a path of this machine tells them nothing and may name a person.
 
-    Of ``data_dir`` the folder's own name stays; ``output_dir`` changes no number and goes.
+    Of ``data_dir`` and ``weights`` the folder's own name stays; ``output_dir`` changes no number and goes.
     """
     kept = {name: value for name, value in parameters.items() if name != "output_dir"}
-    if data_dir := kept.get("data_dir"):
-        kept["data_dir"] = Path(os.path.abspath(Path(str(data_dir)).expanduser())).name
+    for name in ("data_dir", "weights"):
+        if given := kept.get(name):
+            kept[name] = Path(os.path.abspath(Path(str(given)).expanduser())).name
     return kept
 
 

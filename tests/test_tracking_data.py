@@ -163,7 +163,7 @@ def test_the_check_names_oddities(tmp_path: Path) -> None:
     assert "frames 10 to 20, 2 apart" in text
     assert "white level 4095" in text
     assert "1 frames are one grey level all over: 16" in text
-    assert "1 frames without positions, neither trained on nor scored: 14" in text
+    assert "1 frames without positions: detectors do not learn from them, and they are not scored: 14" in text
     assert "2 to 3 cells per frame" in text
     assert "links are not known" in text
     assert "above it and will be clipped" in "\n".join(check(tmp_path, white_level=1000))

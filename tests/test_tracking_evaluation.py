@@ -22,7 +22,7 @@ from cellweak_core.tracking.evaluation import (
 )
 from cellweak_core.tracking.frames import ArraySource
 from cellweak_core.tracking.intervals import bootstrap_scores
-from cellweak_core.tracking.reporting import difference_rows
+from cellweak_core.tracking.reporting import detection_rows, difference_rows
 from cellweak_core.tracking.splits import Split
 
 
@@ -140,20 +140,36 @@ def test_differences_are_those_of_the_scores_on_the_same_cells(found: Found) -> 
     assert te["value"] == pytest.approx(-4 / 28)
 
 
-def test_frames_that_nobody_annotated_are_not_scored(found: Found) -> None:
+def part_annotated(found: Found, annotated: tuple[int, ...], tracks: pd.DataFrame) -> Found:
     film = found.split.tests["test"]
     assert film.points is not None
-    ghost = pd.DataFrame({"frame": [1, 2], "id": 90, "x": 100.0, "y": 50.0, "parent": -1})
-    for annotated, lost in (((0, 1, 2, 3), 0), ((0, 3), 2)):
-        seen = film.points[film.points["frame"].isin(annotated)]
-        part = replace(film, points=seen, annotated=annotated)
-        one = Found(Split("made", part, {"test": part}))
-        one.tracks["Ours", "test", 0, 1] = [pd.concat([TRUTH, ghost])]
-        one.detections["detector", "test", 0, 0] = one.tracks["Ours", "test", 0, 1][0]
+    part = replace(film, points=film.points[film.points["frame"].isin(annotated)], annotated=annotated)
+    one = Found(Split("made", part, {"test": part}))
+    one.tracks["Ours", "test", 0, 1] = [tracks]
+    one.detections["detector", "test", 0, 0] = tracks
+    return one
+
+
+def test_frames_that_nobody_annotated_are_not_scored(found: Found) -> None:
+    ghost = pd.DataFrame({"frame": [2, 3], "id": 90, "x": 100.0, "y": 50.0, "parent": -1})
+    for annotated, seen in (((0, 1, 2, 3), True), ((0, 1), False)):
+        one = part_annotated(found, annotated, pd.concat([TRUTH, ghost]))
         table = scores([(one, "test")], "Ours", [0], 1, 50, 0).set_index("metric")
         assert table.loc["aa", "value"] == 1
-        assert (table.loc["link_precision", "value"] < 1) == (table.loc["detection_f1", "value"] < 1) == (lost == 0)
-        assert (detections([(one, "test")], "detector", [0], 0, 50, 0)["precision"] < 1) == (lost == 0)
+        assert (table.loc["link_precision", "value"] < 1) == (table.loc["detection_f1", "value"] < 1) == seen
+        assert (detections([(one, "test")], "detector", [0], 0, 50, 0)["precision"] < 1) == seen
+
+
+def test_no_link_is_scored_over_a_frame_that_nobody_annotated(found: Found) -> None:
+    one = part_annotated(found, (0, 1, 3), TRUTH.replace({"id": {1: 2, 2: 1}}))
+    table = scores([(one, "test")], "Ours", [0], 1, 50, 0).set_index("metric")
+    assert (table.loc["aa", "n"], table.loc["te_micro", "n"]) == (3, 10)  # A, B and C from 0 to 1; none to 3
+
+
+def test_without_a_frame_to_score_there_is_no_number(found: Found) -> None:
+    one = part_annotated(found, (), TRUTH)
+    assert np.isnan(detections([(one, "test")], "detector", [0], 0, 50, 0)["f1"])
+    assert list(detection_rows({"c": [(one, "test")]}, [0], [], 50, 0)) == []
 
 
 def test_links_recovered_by_difficulty_are_counted_per_bin_with_intervals_over_lineages(found: Found) -> None:

@@ -156,21 +156,31 @@ def test_settings_go_with_the_weights_and_what_was_asked_for_goes_first(tmp_path
     kept = tracker.settings_text(dim, mpm_smooth_px=5.0, linking="assignment", flatten_px=0.0)
     save_file(UNet(2, 3, 4).state_dict(), tmp_path / "mpm.safetensors", kept)
     defaults = {"white_level": 0.0, "flatten_px": 0.0, "mpm_smooth_px": 3.0, "linking": "nearest", "mpm_threshold": 0.1}
-    found = tracker.settled({**defaults, "mpm_threshold": 0.1}, defaults, tmp_path)
+    found = tracker.settled(defaults, defaults, tmp_path, dim)
     assert found == {**defaults, "white_level": 4095.0, "mpm_smooth_px": 5.0, "linking": "assignment"}
-    asked = tracker.settled({**defaults, "mpm_smooth_px": 2.0, "white_level": 1000.0}, defaults, tmp_path)
+    asked = tracker.settled({**defaults, "mpm_smooth_px": 2.0, "white_level": 1000.0}, defaults, tmp_path, dim)
     assert (asked["mpm_smooth_px"], asked["white_level"], asked["linking"]) == (2.0, 1000.0, "assignment")
     eight = ArraySource(np.zeros((2, 32, 32), np.uint8))
-    for source in (eight, EvenSource(eight, 5.0)):
-        assert '"white_level": 0.0' in tracker.settings_text(source)["settings"]
-    assert '"white_level": 4095.0' in tracker.settings_text(EvenSource(dim, 5.0))["settings"]
+    assert tracker.settled(defaults, defaults, tmp_path, eight)["white_level"] == 0.0  # 4095 is none of 8 bits
+    for source in (dim, EvenSource(dim, 5.0)):
+        assert '"white_level": 4095.0' in tracker.settings_text(source)["settings"]
+
+
+def test_a_level_that_was_given_is_kept_for_films_of_its_type(tmp_path: Path) -> None:
+    bright = ArraySource(np.full((2, 32, 32), 90, np.uint8), white_level=100)
+    save_file(UNet(2, 3, 4).state_dict(), tmp_path / "mpm.safetensors", tracker.settings_text(bright))
+    defaults = {"white_level": 0.0}
+    new = ArraySource(np.zeros((2, 32, 32), np.uint8))
+    assert tracker.settled(defaults, defaults, tmp_path, new) == {"white_level": 100.0}
+    as_float = ArraySource(np.zeros((2, 32, 32), np.float32))
+    assert tracker.settled(defaults, defaults, tmp_path, as_float) == {"white_level": 0.0}
 
 
 def test_weights_without_settings_leave_the_defaults(weights: Path, tmp_path: Path) -> None:
-    defaults = {"mpm_smooth_px": 3.0}
-    assert tracker.settled(defaults, defaults, weights) == defaults
+    defaults, source = {"mpm_smooth_px": 3.0}, ArraySource(np.zeros((2, 32, 32), np.uint8))
+    assert tracker.settled(defaults, defaults, weights, source) == defaults
     with pytest.raises(DataError, match=r"no mpm\.safetensors"):
-        tracker.settled(defaults, defaults, tmp_path / "none")
+        tracker.settled(defaults, defaults, tmp_path / "none", source)
     (tmp_path / "mpm.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(DataError, match="not the weights of an MPM network"):
-        tracker.settled(defaults, defaults, tmp_path)
+        tracker.settled(defaults, defaults, tmp_path, source)

@@ -44,7 +44,8 @@ class TrackingData:
         digest: SHA-256 over the files' names and contents; None for simulated data.
         nuclei: a nuclear stain of the same frames, or None.
         annotated: indices of the frames whose cells are known, rising; by default those that have a position. The
-            others are tracked, but neither trained on nor scored: no cell there would be a claim that nobody made.
+            others are tracked and give pseudo-labels, but no detector learns from them and they are not scored: that
+            there is no cell would be a claim that nobody made.
     """
 
     source: FrameSource

@@ -31,14 +31,17 @@ class Film:
     Attributes:
         truth: With id and parent, all frames.
         tracks: Of the frames in `frames`.
-        frames: Numbers of the frames that were tracked and are annotated, increasing; neighbours are consecutive.
+        frames: Numbers of the frames that were tracked and are annotated, increasing.
         cells: Name of the sequence; its lineages are one group in all its films.
+        step: Between consecutive frames; two that are farther apart have a frame between them that nobody annotated,
+            and no link. 0: neighbours are consecutive whatever their numbers.
     """
 
     truth: pd.DataFrame
     tracks: pd.DataFrame
     frames: Sequence[int]
     cells: str
+    step: int = 0
 
 
 def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int, str]]:
@@ -52,7 +55,8 @@ def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int,
     # Of cells and of tracks apart: so the cells have the same ids whatever the tracks are.
     first_ids = {"truth": 1, "tracks": 1}
     for film in films:
-        place = {frame: first_frame + k for k, frame in enumerate(film.frames)}
+        order = range(len(film.frames)) if not film.step else [(t - film.frames[0]) // film.step for t in film.frames]
+        place = {frame: first_frame + k for k, frame in zip(order, film.frames, strict=True)}
         family = lineage_of(film.truth)
         for what, table, out in (("truth", film.truth, truths), ("tracks", film.tracks, tracks)):
             part = table[table["frame"].isin(place)]
@@ -66,7 +70,7 @@ def pooled(films: Iterable[Film]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int,
             if what == "truth":
                 groups |= {new[old]: f"{film.cells}: {family[old]}" for old in new}
             first_ids[what] += len(new)
-        first_frame += len(film.frames) + 2
+        first_frame += (order[-1] + 1 if len(order) else 0) + 2
     types = {"frame": int, "id": int, "parent": int}
     return pd.concat(truths).astype(types), pd.concat(tracks).astype(types), groups
 
@@ -92,7 +96,7 @@ def films(found: Found, method: str, test: str, seed: int, interval: int) -> lis
     tables = found.tracks[method, test, seed, interval]
     cells = f"{found.split.name}, {test}"
     return [
-        Film(truth, table, [t for t in range(offset, n, interval) if t in known], cells)
+        Film(truth, table, [t for t in range(offset, n, interval) if t in known], cells, interval)
         for offset, table in enumerate(tables)
     ]
 
@@ -195,7 +199,10 @@ def associations(
 
 
 def counted(counts: NDArray[np.float64], groups: Sequence[str], n_resamples: int, seed: int) -> dict[str, float]:
-    """Precision, recall and F1 of counts (tp, fp, fn) `(n, 3)`, with 95 % intervals over groups of rows."""
+    """Precision, recall and F1 of counts (tp, fp, fn) `(n, 3)`, with 95 % intervals over groups of rows, or NaN."""
+    if not len(groups):  # no frame that is annotated
+        nothing = {f"{name}{end}": np.nan for name in ("precision", "recall", "f1") for end in ("", "_low", "_high")}
+        return {"n": 0.0, "n_groups": 0.0, **nothing}
     tp, fp, fn = counts.sum(0)
     weights = group_weights(groups, n_resamples, seed) @ counts
     out = {"n": float(tp + fn), "n_groups": float(len(set(groups)))}

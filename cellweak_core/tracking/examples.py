@@ -197,7 +197,7 @@ def detections(found: Found, seed: int = 0, interval: int = 1) -> Example:
         keys = [("detector", test, seed, 0), ("codetection", test, seed, interval)]
         if data.points is None or any(key not in found.detections for key in keys):
             continue
-        for t in range(interval, len(data.source)):
+        for t in (t for t in data.annotated if t >= interval):
             true = positions(data.points, t)
             cells = [positions(found.detections[key], t) for key in keys]
             # As in the scores, what lies at the border is no error.

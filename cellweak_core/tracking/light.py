@@ -4,6 +4,8 @@
 
 Phase contrast is grey between the cells, so the blur is the light that fell there. In fluorescence that background is
 dark, and the division would raise its noise: leave it off.
+
+Where a film is parted in columns, the blur of whole frames carries a little of one half's light over the margin.
 """
 
 from __future__ import annotations

@@ -121,7 +121,9 @@ def detection_rows(
     for row, network, interval in networks:
         for column, parts in columns.items():
             one = evaluation.detections(parts, network, seeds, interval, n_resamples, seed)
-            yield {"item": "Table 2", "row": row, "column": f"{column}, F1", **_counted(one, "f1", "true positions")}
+            if np.isfinite(one["f1"]):
+                counted = _counted(one, "f1", "true positions")
+                yield {"item": "Table 2", "row": row, "column": f"{column}, F1", **counted}
 
 
 def association_rows(
@@ -278,7 +280,7 @@ def new_sequence_rows(tracks: pd.DataFrame, data: TrackingData) -> Iterator[Row]
         yield {"item": "New frames", "row": "Ours", "column": column, "value": float(value), "n": n_frames,
                "unit": column, "note": "by the given weights; n counts frames"}  # fmt: skip
     if data.points is not None and data.linked:
-        film = evaluation.Film(data.points, tracks, data.annotated, data.name)
+        film = evaluation.Film(data.points, tracks, data.annotated, data.name, step=1)
         truth, found, _ = evaluation.pooled([film])
         scores = tracking_scores(truth, found, image_shape=data.source.shape)
         links_made = scores["link_tp"] + scores["link_fp"]

@@ -83,7 +83,8 @@ def _cells(points: pd.DataFrame, source: FrameSource, annotated: Sequence[int]) 
     yield line + (f"; {len(empty)} frames without cells: {_some(empty)}" if empty else "")
     unknown = [source.numbers[t] for t in sorted(set(range(len(source))) - set(annotated))]
     if unknown:
-        yield f"{len(unknown)} frames without positions, neither trained on nor scored: {_some(unknown)}"
+        what = "frames without positions: detectors do not learn from them, and they are not scored"
+        yield f"{len(unknown)} {what}: {_some(unknown)}"
 
 
 def _identities(points: pd.DataFrame, linked: bool) -> Iterator[str]:

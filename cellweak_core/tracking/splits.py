@@ -1,4 +1,4 @@
-"""What is trained on and what is tested: never the same cells.
+"""What is trained on and what is tested: never the same pixels, and but for `frames` never the same cells.
 
     simulated   train BMP2            test BMP2 sparse, medium, dense, Control, FGF2, FGF2+BMP2   (the paper's columns)
     realistic   train phase + nuclei  test phase only                                             (Table 5)
@@ -113,7 +113,7 @@ def from_stain(data: TrackingData) -> TrackingData:
 
 
 def real(data: TrackingData, how: str = "columns", margin_px: int = 48, train_share: float = 0.65) -> list[Split]:
-    """One annotated sequence, parted so that no cell is trained on and tested.
+    """One annotated sequence, parted in columns of other cells, or in time, where cells that live on are in both parts.
 
     Args:
         data: With positions.

@@ -76,22 +76,25 @@ def settings_text(source: FrameSource, **settings: float | str) -> dict[str, str
     """What is kept beside the weights, as the metadata of `Results.weights`: see `settled`.
 
     Args:
-        source: The frames trained on. The white level that was found in 16 bits is kept, too, since another film of
-            the same microscope may be darker; 8-bit films have but one.
+        source: The frames trained on. Their white level is kept, too, since another film of the same microscope may
+            be darker; it goes for films of the same type of pixels only.
         settings: By the names of the chapter's parameters.
     """
     raw = source.whole if isinstance(source, EvenSource) else source
-    level = 0.0 if raw.dtype == np.uint8 else float(raw.scale)
-    return {SETTINGS: json.dumps({**settings, "white_level": level}, sort_keys=True)}
+    kept = {**settings, "white_level": float(raw.scale), "pixels": str(raw.dtype)}
+    return {SETTINGS: json.dumps(kept, sort_keys=True)}
 
 
-def settled(asked: Mapping[str, Any], defaults: Mapping[str, Any], weights: str | Path) -> dict[str, Any]:
+def settled(
+    asked: Mapping[str, Any], defaults: Mapping[str, Any], weights: str | Path, source: FrameSource
+) -> dict[str, Any]:
     """Settings to track new frames with: what differs from the default was asked for, the rest is as in training.
 
     Args:
         asked: By the names of the chapter's parameters.
         defaults: Theirs.
         weights: As `load_tracker`.
+        source: The new frames as they are.
 
     Returns:
         The settings of `asked`; its own where the file has none.
@@ -107,6 +110,8 @@ def settled(asked: Mapping[str, Any], defaults: Mapping[str, Any], weights: str 
             kept = json.loads((file.metadata() or {}).get(SETTINGS, "{}"))
     except (SafetensorError, ValueError) as error:
         raise DataError(f"{path}: not the weights of an MPM network: {error}") from None
+    if kept.get("pixels") != str(source.dtype):
+        kept.pop("white_level", None)
     return {k: kept.get(k, v) if v == defaults[k] else v for k, v in asked.items()}
 
 
