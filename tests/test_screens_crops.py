@@ -86,6 +86,43 @@ def test_rescaling_is_the_papers() -> None:
     assert found.max() == 1
 
 
+def test_a_mask_takes_its_cells_and_fractions_none(tmp_path: Path) -> None:
+    crops = load_crops(lay(tmp_path, "npy"))
+    np.testing.assert_array_equal(crops.raw(crops.control), crops.raw([0, 2, 4]))
+    for rows in ([1.9], crops.control[:3]):
+        with pytest.raises(ValueError, match="rows: expected indices or a mask of 6 cells"):
+            crops.raw(rows)
+
+
+def test_light_below_zero_is_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "npy")
+    for value in (-1.0, np.nan):
+        stored = pixels().astype(np.float32)
+        stored[4, 2, 2, 0] = value
+        np.save(tmp_path / "crops.npy", stored)
+        crops = load_crops(tmp_path)
+        assert crops.batch([0, 1]).shape == (2, 3, 10, 12)
+        with pytest.raises(DataError, match="crop 4 has pixels below 0"):
+            crops.batch([3, 4])
+
+
+def test_shards_of_numbers_and_of_names_are_one_screen(tmp_path: Path) -> None:
+    root = lay(tmp_path, "shards")
+    for name, compounds in (("a", ["DMSO", 101, 102, 101]), ("b", [101, 102])):
+        path = root / "crops" / f"{name}.csv"
+        part = pd.read_csv(path).assign(compound=compounds, crop=range(len(compounds)), plate=7)
+        part.to_csv(path, index=False)
+    np.save(root / "crops" / "c.npy", pixels()[:0])
+    pd.read_csv(root / "crops" / "b.csv").iloc[:0].to_csv(root / "crops" / "c.csv", index=False)  # no cell on it
+    crops = load_crops(root)
+    assert crops.cells["compound"].tolist() == ["DMSO", "101", "102", "101", "101", "102"]
+    assert len(crops) == 6
+    np.testing.assert_array_equal(crops.raw([5])[0], pixels()[5].transpose(2, 0, 1))
+    pd.read_csv(root / "crops" / "b.csv").assign(compound=[101, None]).to_csv(root / "crops" / "b.csv", index=False)
+    with pytest.raises(DataError, match=r"b\.csv, line 3: no compound"):
+        load_crops(root)
+
+
 def test_a_batch_is_rescaled(tmp_path: Path) -> None:
     crops = load_crops(lay(tmp_path, "npy"))
     batch = crops.batch([2, 4])
@@ -104,6 +141,7 @@ def test_a_batch_is_rescaled(tmp_path: Path) -> None:
         (lambda r: np.save(r / "crops.npy", pixels()[..., 0]), "uint16 of shape .6, 10, 12., expected"),
         (lambda r: np.save(r / "crops.npy", pixels().astype(int) - 5), "int64 of shape"),
         (lambda r: np.save(r / "crops.npy", pixels()[..., :2]), "2 channels, expected 3 .DNA, actin, tubulin."),
+        (lambda r: np.save(r / "crops.npy", pixels()[:0]), "6 cells, and 0 crops"),
         (lambda r: np.save(r / "crops.npy", np.zeros((6, 10, 12, 9), np.uint8)), "no axis is short enough"),
         (lambda r: np.save(r / "crops.npy", np.zeros((6, 3, 12, 3), np.uint8)), "either axis could be the channels'"),
         (lambda r: cells().assign(crop="x").to_csv(r / "cells.csv", index=False), "line 3: crop x is there twice"),
@@ -122,6 +160,9 @@ def test_other_broken_folders(tmp_path: Path) -> None:
         load_crops(tmp_path / "no")
     with pytest.raises(ValueError, match="axes: expected NHWC or NCHW"):
         load_crops(tmp_path, axes="HWC")
+    lay(tmp_path / "turned", "npy")
+    with pytest.raises(DataError, match="10 channels by axes='NCHW'"):
+        load_crops(tmp_path / "turned", axes="NCHW")
     np.savez(tmp_path / "crops.npz", other=pixels())
     cells().to_csv(tmp_path / "cells.csv", index=False)
     with pytest.raises(DataError, match="no array 'crops', found other"):

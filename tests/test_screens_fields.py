@@ -143,6 +143,8 @@ def test_a_screen_becomes_crops_that_load(tmp_path: Path) -> None:
         dna = crops.raw([row])[0, 0].astype(float)
         middle = dna[19:29, 19:29].mean()
         assert middle > 3 * np.median(dna)
+    with pytest.raises(DataError, match="has crops of other settings"):
+        fields.cut_crops(root, out, size_px=32)
     first = (out / "crops" / "Week1_1.npy").stat().st_mtime_ns
     (out / "crops" / "Week2_2.csv").unlink()  # killed between the two files
     fields.cut_crops(root, out, size_px=48)
@@ -171,6 +173,26 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
         fields.read_fields(root)
 
 
+def test_sites_are_those_of_the_names(tmp_path: Path) -> None:
+    root = screen(tmp_path)
+    path = root / "BBBC021_v1_image.csv"
+    table = pd.read_csv(path)
+    for row, site in enumerate((4, 2, 3, 1)):
+        old = root / table.loc[row, "Image_PathName_DAPI"] / table.loc[row, "Image_FileName_DAPI"]
+        table.loc[row, "Image_FileName_DAPI"] = f"B02_s{site}_w1X.tif"
+        old.rename(old.with_name(f"B02_s{site}_w1X.tif"))
+    table.to_csv(path, index=False)
+    assert fields.read_fields(root)[0]["site"].tolist() == [4, 2, 3, 1]
+
+
+def test_a_plate_without_nuclei_does_not_lose_the_screen(tmp_path: Path) -> None:
+    root = screen(tmp_path / "raw")
+    for path in (root / "Week" / "Week2_2").glob("*_w1.tif"):
+        tifffile.imwrite(path, np.full(SHAPE, 500, np.uint16))
+    crops = load_crops(fields.cut_crops(root, tmp_path / "out", size_px=32))
+    assert set(crops.cells["plate"]) == {"Week1_1"}
+
+
 def test_images_may_lie_in_a_folder_of_the_paths_last_name(tmp_path: Path) -> None:
     root = screen(tmp_path)
     for plate in ("Week1_1", "Week2_2"):
@@ -184,6 +206,9 @@ def test_images_may_lie_in_a_folder_of_the_paths_last_name(tmp_path: Path) -> No
         (lambda t: t.rename(columns={"Image_FileName_DAPI": "Image_FileName_Golgi"}), "no channel of DNA among"),
         (lambda t: pd.concat([t, t]).assign(site=1), "is there twice"),
         (lambda t: t.assign(Image_Metadata_Compound="water"), "none of the compounds is DMSO"),
+        (lambda t: t.drop(columns="Image_Metadata_Plate_DAPI"), "no column for plate"),
+        (lambda t: t.drop(columns="Image_Metadata_Concentration"), "compound or concentration is missing"),
+        (lambda t: t.assign(Image_FileName_Actin=[None] * 4), "line 2, column Image_FileName_Actin: no file name"),
     ],
 )
 def test_tables_of_images_that_do_not_do(tmp_path: Path, change: object, said: str) -> None:

@@ -124,14 +124,23 @@ def test_inputs_stay_as_they_are() -> None:
     [
         ({"exclude": "batch"}, ValueError, "exclude: expected one of compound, compound"),
         ({"unmatched": "no"}, ValueError, "unmatched: expected one of drop, keep"),
-        ({"features": on_circle(0, 1)}, ValueError, "metadata has 5 rows, got shape"),
+        ({"features": on_circle(0, 1)}, ValueError, r"expected numbers \(5, n_features\), got float64"),
         ({"features": np.full((5, 2), "a")}, ValueError, "expected numbers"),
         ({"metadata": FIVE.drop(columns="moa")}, DataError, "column 'moa' is missing; found compound, batch"),
         ({"metadata": FIVE.assign(moa=["X", None, "Y", "Y", "Z"])}, DataError, "column 'moa' is empty in row 1"),
-        ({"features": np.where(np.eye(5, 2) > 0, np.nan, 1.0)}, DataError, "2 rows have values that are not numbers"),
+        ({"features": np.where(np.eye(5, 2) > 0, np.nan, 1.0)}, DataError, r"2 values are not numbers, .* row 0, fe"),
         ({"features": np.eye(5, 2)}, DataError, "row 2 is all zero"),
     ],
 )
 def test_what_cannot_be_matched_is_refused(change: dict, error: type, said: str) -> None:
     with pytest.raises(error, match=said):
         match_treatments(**{"features": on_circle(0, 10, 100, 110, 4), "metadata": FIVE, **change})
+
+
+def test_far_from_zero_the_number_of_rows_decides_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for n in (600, 4200):
+        compound = rng.integers(0, 40, n)
+        rows = pd.DataFrame({"compound": compound.astype(str), "moa": (compound % 4).astype(str)})
+        features = 1e4 + 8 * np.eye(4)[compound % 4] + rng.normal(0, 0.1, (n, 4))
+        assert match_treatments(features, rows)["accuracy"] > 0.99

@@ -55,9 +55,62 @@ def test_names_that_do_not_tell_can_be_said(tmp_path: Path) -> None:
         screens.load_profiles(tmp_path, columns={"drug": "construct"})
 
 
+def test_the_name_itself_goes_before_its_likes(tmp_path: Path) -> None:
+    table = profile_table().rename(columns={"Metadata_compound": "compound"})
+    table.insert(0, "gene", "TP53")
+    table.insert(1, "week", "1")
+    table["batch"] = "B"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found = screens.load_profiles(tmp_path).metadata
+    assert found["compound"].tolist()[:3] == ["DMSO", "DMSO", "taxol"]
+    assert set(found["batch"]) == {"B"}
+    assert set(found["gene"]) == {"TP53"}
+
+
+def test_names_are_text_and_counters_are_no_features(tmp_path: Path) -> None:
+    table = profile_table().rename(columns={"Metadata_compound": "compound"})
+    table["Metadata_Plate"] = [27481] * 4 + [27482] * 4
+    table["compound"] = ["DMSO", "DMSO", 101, 101, "DMSO", "DMSO", "NA", "NA"]
+    table["ImageNumber"], table["entrez"], table["Age"] = range(8), -666, 3
+    table.to_csv(tmp_path / "t.csv")  # with its index
+    found = screens.load_profiles(tmp_path, metadata=["Age"])
+    assert found.names == ("Cells_Area", "Nuclei_Count", "Flat")
+    assert found.metadata["plate"].tolist() == ["27481"] * 4 + ["27482"] * 4
+    assert found.metadata["compound"].tolist()[2:4] == ["101", "101"]
+    assert found.metadata["compound"].tolist()[6:] == ["NA", "NA"]  # a name, not an empty cell
+    assert found.metadata["Age"].tolist() == [3] * 8
+    with pytest.raises(DataError, match="no column Sex to be metadata"):
+        screens.load_profiles(tmp_path, metadata=["Sex"])
+
+
+@pytest.mark.parametrize("words", [["yes", "no"], ["TRUE", "False"], [1, 0], [True, False]])
+def test_control_may_be_said_in_words(tmp_path: Path, words: list) -> None:
+    profile_table().assign(control=[words[0]] * 2 + [words[1]] * 6).to_csv(tmp_path / "t.csv", index=False)
+    assert screens.load_profiles(tmp_path).control.tolist() == [True] * 2 + [False] * 6
+
+
+def test_a_file_finds_bbbc021s_tables_beside_it(tmp_path: Path) -> None:
+    assert screens.load_profiles(bbbc021(tmp_path) / "means.csv").metadata["moa"].tolist()[2] == "S"
+
+
+def test_treatments_without_a_mechanism_are_left_out(tmp_path: Path) -> None:
+    table = profile_table()
+    table.loc[[3, 7], "Metadata_moa"] = np.nan
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found = screens.load_profiles(tmp_path)
+    assert screens.treatment_profiles(found.features, found.metadata)[1]["concentration"].tolist() == [0.3]
+    with pytest.raises(DataError, match="no treatment has a mechanism"):
+        screens.treatment_profiles(found.features, found.metadata.assign(moa=None))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda t: t.assign(Cells_Area=["x", *range(7)]), r"line 2, column 'Cells_Area': expected a number, found 'x'"),
+        (lambda t: t.assign(control=["yes"] * 7 + ["maybe"]), "line 9, column control: true or false.*'maybe'"),
+        (lambda t: t.assign(Metadata_Plate=["p", None] * 4), "line 3: no plate"),
+        (lambda t: t.assign(Metadata_Concentration=[0, 0, 1, None] * 2), "line 5, column concentration: .* an empty"),
+        (lambda t: t.assign(Metadata_Concentration=["0", "0", "1", "high"] * 2), "expected a number, found 'high'"),
         (lambda t: t.assign(Metadata_Well="A01"), r"line 3: plate W1_a, well A01 is there twice"),
         (lambda t: t.assign(Cells_Area=[1, 2, np.nan, 4, 5, 6, np.inf, 8]),
          r"line 4, column 'Cells_Area': no number \(2 such"),
@@ -81,6 +134,10 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not at all")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read as parquet"):
         screens.load_profiles(tmp_path)
+    (tmp_path / "s.csv").write_text("plate;well\np;A01\n")
+    with pytest.raises(DataError, match="separate the columns by commas, not semicolons"):
+        screens.load_profiles(tmp_path / "s.csv")
+    (tmp_path / "s.csv").unlink()
     (tmp_path / "b.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"found a\.parquet, b\.csv; name the file itself"):
         screens.load_profiles(tmp_path)
@@ -148,15 +205,27 @@ def test_scaling_by_controls_is_the_literal_one() -> None:
     for plate in "pq":
         own = scaled[(plates == plate) & control, :2]
         np.testing.assert_allclose([own.min(0), own.max(0)], [[0, 0], [1, 1]])
-    with pytest.raises(DataError, match="plate q: no controls"):
-        screens.percentile_scale(x, control & (plates == "p"), plates)
+    own = x[:, :2]
+    low, high = np.percentile(own[(plates == "p") & control], [1, 99], axis=0)
+    found = screens.percentile_scale(x, control, plates)
+    np.testing.assert_allclose(found[:6, :2], (own[:6] - low) / (high - low))
+    for kept, said in ((plates == "p", "no controls"), (np.arange(12) <= 6, "1 controls, expected two")):
+        with pytest.raises(DataError, match=f"plate q: {said}"):
+            screens.percentile_scale(x, control & kept, plates)
+    broken, rows = np.where(np.arange(36).reshape(12, 3) == 10, np.nan, x), pd.DataFrame({"well": ["a"] * 12})
+    for step in (
+        lambda: screens.standardize(broken, control), lambda: uncorrelated(broken),
+        lambda: screens.aggregate(broken, rows, ["well"]), lambda: screens.percentile_scale(broken, control, plates),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match="1 values are not numbers, the first in row 3, feature 1"):
+            step()
     with pytest.raises(DataError, match="1 of 12 profiles, expected two"):
         screens.standardize(x, np.arange(12) == 0)
     with pytest.raises(ValueError, match="0 <= low < high <= 100"):
         screens.percentile_scale(x, control, plates, 99, 1)
     with pytest.raises(ValueError, match=r"plates: expected \(12,\)"):
         screens.percentile_scale(x, control, plates[:3])
-    with pytest.raises(ValueError, match="is_control"):
+    with pytest.raises(ValueError, match=r"expected numbers \(3, n_features\)"):
         screens.standardize(x, control[:3])
 
 
@@ -184,7 +253,7 @@ def test_aggregation_is_the_literal_one_and_keeps_what_is_alike() -> None:
         screens.aggregate(x, rows, ["row"])
     with pytest.raises(DataError, match="column 'well' is empty in row 1"):
         screens.aggregate(x, rows.assign(well=["b", None, "b", "b"]), ["well"])
-    with pytest.raises(ValueError, match=r"expected \(4, n_features\)"):
+    with pytest.raises(ValueError, match=r"expected numbers \(4, n_features\)"):
         screens.aggregate(x[:2], rows, ["well"])
 
 

@@ -74,6 +74,15 @@ def test_constant_features_stay_and_do_no_harm() -> None:
     assert np.linalg.matrix_rank(dropped) <= 4
 
 
+@pytest.mark.parametrize("constant", [0.1, 12345.678])
+def test_constants_that_round_are_dropped_all_the_same(constant: float) -> None:
+    rng = np.random.default_rng(0)
+    controls = np.concatenate([rng.normal(size=(50, 2)), np.full((50, 1), constant)], 1)
+    assert np.abs(TVN(0.0).fit(controls).transform([[0, 0, constant + 2]])).max() < 10
+    all_alike = np.full((50, 3), constant)
+    assert (TVN(0.0).fit(all_alike).transform(all_alike + 1) == 0).all()
+
+
 def test_what_whitening_cannot_take() -> None:
     fitted = TVN().fit(correlated(5, 3))
     with pytest.raises(ValueError, match="form: expected one of pca, zca"):
@@ -123,5 +132,7 @@ def test_what_coral_cannot_take() -> None:
         fitted.transform(np.ones((2, 3)), ["w1", "w3"])
     with pytest.raises(ValueError, match=r"batches: expected \(2,\)"):
         fitted.transform(np.ones((2, 3)), ["w1"])
+    with pytest.raises(DataError, match="batches: row 1 has none"):
+        fitted.transform(np.ones((2, 3)), ["w1", np.nan])
     with pytest.raises(DataError, match="no profiles"):
         CORAL().fit(np.ones((0, 3)), [])

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
 
+from .checks import matrix
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -38,15 +40,13 @@ def aggregate(
 
     Raises:
         ValueError: Another way, or shapes that do not go together.
-        DataError: A column of `by` is missing or empty in some row.
+        DataError: A column of `by` is missing or empty in some row; values that are not numbers.
     """
     import pandas as pd
 
     if how not in HOW:
         raise ValueError(f"how: expected one of {', '.join(HOW)}, got {how!r}")
-    x = np.asarray(features, np.float64)
-    if x.ndim != 2 or len(x) != len(metadata):
-        raise ValueError(f"features: expected ({len(metadata)}, n_features), got shape {x.shape}")
+    x = matrix(features, "features", len(metadata))
     keys = metadata.reset_index(drop=True)
     for name in by:
         if name not in keys:
@@ -76,20 +76,25 @@ def treatment_profiles(
 
     Returns:
         `(n_treatments, d)`, and their table: compound, concentration, batch (all of a treatment's batches, sorted, with
-        commas between), n, moa.
+        commas between), n, moa. Where there is a column moa, treatments without one are left out: nobody knows what
+        would be right for them.
 
     Raises:
-        DataError: A treatment with two mechanisms, named; as `aggregate`.
+        DataError: A treatment with two mechanisms, named; no treatment; as `aggregate`.
     """
     treated = ~metadata["control"].to_numpy(bool)
+    if not treated.any():
+        raise DataError("metadata: all profiles are controls, there is no treatment to match")
+    if "moa" in metadata:
+        treated &= metadata["moa"].notna().to_numpy()
     rows = metadata[treated].reset_index(drop=True)
     if not len(rows):
-        raise DataError("metadata: all profiles are controls, there is no treatment to match")
+        raise DataError("metadata: no treatment has a mechanism (column moa)")
     values, table = aggregate(np.asarray(features)[treated], rows, TREATMENT, how)
     if "moa" in rows and "moa" not in table:
         several = rows.groupby(list(TREATMENT), sort=False)["moa"].nunique(dropna=False)
         compound, concentration = several.index[int((several > 1).to_numpy().argmax())]
-        raise DataError(f"{compound} at {concentration:g}: two mechanisms (column moa); a treatment has one")
+        raise DataError(f"{compound} at {concentration}: two mechanisms (column moa); a treatment has one")
     treatments = rows.groupby(list(TREATMENT), sort=False)
     batches = treatments["batch"].agg(lambda names: ",".join(sorted(set(map(str, names)))))
     columns = [name for name in ("compound", "concentration", "moa", "n") if name in table]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cellweak_core.files import DataError, tree_digest
 
-from .metadata import completed, read_table, renamed
+from .metadata import completed, read_table, renamed, require_control
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +83,18 @@ class Crops:
         """Crops as stored, `(n, C, H, W)`, an array of its own.
 
         Args:
-            rows: `(n,)` indices of cells, in any order, repeats allowed.
+            rows: `(n,)` indices of cells, in any order, repeats allowed; or a mask of all cells.
 
         Raises:
             IndexError: No such cell.
+            ValueError: Neither indices nor a mask.
         """
-        wanted = np.asarray(rows, np.int64).ravel()
+        asked = np.asarray(rows)
+        if asked.dtype == bool and asked.shape == (len(self),):
+            asked = np.flatnonzero(asked)
+        if asked.size and asked.dtype.kind not in "iu":
+            raise ValueError(f"rows: expected indices or a mask of {len(self)} cells, got {asked.dtype} {asked.shape}")
+        wanted = asked.astype(np.int64).ravel()
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"{self.name}: cells {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
         height, width = self.size
@@ -106,8 +112,19 @@ class Crops:
         return out
 
     def batch(self, rows: ArrayLike) -> Tensor:
-        """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1]."""
-        return rescaled(torch.from_numpy(self.raw(rows).astype(np.float32)))
+        """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1].
+
+        Raises:
+            DataError: Pixels below 0 or that are no numbers, with the cell's row.
+            IndexError, ValueError: As `raw`.
+        """
+        pixels = self.raw(rows)
+        if pixels.dtype.kind == "f":
+            good = (np.isfinite(pixels) & (pixels >= 0)).all((1, 2, 3))
+            if not good.all():
+                cell = np.asarray(rows).ravel()[int(good.argmin())]
+                raise DataError(f"{self.name}: crop {cell} has pixels below 0 or that are no numbers; light is not")
+        return rescaled(torch.from_numpy(pixels.astype(np.float32)))
 
 
 def rescaled(crops_nchw: Tensor) -> Tensor:
@@ -155,7 +172,7 @@ def load_crops(
         raise DataError(f"crops folder {root} is not there; expected a folder with crops.npy and cells.csv")
     pixels, tables = _files(root)
     parts = [_opened(one) for one in pixels]
-    frames = [read_table(one) for one in tables]
+    frames = [read_table(one, may_be_empty=True) for one in tables]
     for one, part, frame in zip(tables, parts, frames, strict=True):
         if len(frame) != part.shape[0]:
             raise DataError(
@@ -169,6 +186,9 @@ def load_crops(
                 f"{', '.join(map(str, parts[0].shape[1:]))}) as in {pixels[0].name}"
             )
     count = parts[0].shape[3 if found == "NHWC" else 1]
+    if count > MOST_CHANNELS:
+        shape = tuple(parts[0].shape)
+        raise DataError(f"{pixels[0]}: {count} channels by axes={found!r} of shape {shape}; is it the other?")
     if channels and count != len(channels):
         raise DataError(
             f"{pixels[0]}: {count} channels, expected {len(channels)} ({', '.join(channels)}); give the names of those "
@@ -176,8 +196,15 @@ def load_crops(
         )
     import pandas as pd
 
-    table = renamed(pd.concat(frames, ignore_index=True), dict(columns or {}), tables[0])
-    cells = completed(table, controls, tables[0], ("crop",))
+    # one by one: a shard of numbers only has other types than one of names, and an error names its own file
+    own = [
+        completed(renamed(frame, dict(columns or {}), one), controls, one, ("crop",), need_control=False)
+        for one, frame in zip(tables, frames, strict=True) if len(frame)
+    ]  # fmt: skip
+    if not own:
+        raise DataError(f"{root}: no cells at all")
+    cells = pd.concat(own, ignore_index=True)
+    require_control(cells, controls, tables[0])
     names = tuple(channels) or tuple(f"channel {k}" for k in range(count))
     files = tuple(f for one in pixels for f in (sorted(one.rglob("*")) if one.is_dir() else [one]) if f.is_file())
     return Crops(parts, found, names, cells, root.name, (*files, *tables), root)
@@ -222,7 +249,7 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - numpy's or zarr's array
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if array.ndim != 4 or np.dtype(array.dtype).kind not in "uf" or not array.shape[0]:
+    if array.ndim != 4 or np.dtype(array.dtype).kind not in "uf":
         raise DataError(
             f"{path}: {array.dtype} of shape {tuple(array.shape)}, expected (N, H, W, C) or (N, C, H, W) of uint8, "
             "uint16 or floating point"

@@ -10,6 +10,7 @@ Any table in CellProfiler's manner will do: columns `Image_FileName_X` and `Imag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellweak_core.files import DataError, atomic_path
+from cellweak_core.files import DataError, atomic_path, read_json, write_json
 from cellweak_core.images import read_grey
 from cellweak_core.tables import write_csv
 
 from .illumination import corrected, illumination_function
-from .metadata import completed, read_table, renamed
+from .metadata import at_row, completed, read_table, renamed
 from .nuclei import nuclei_centres, windows
 from .profiles import bbbc021_table, with_mechanisms
 
@@ -68,14 +69,17 @@ def read_fields(
         folders = frame[f"{FOLDER}{name}"] if f"{FOLDER}{name}" in frame else [""] * len(frame)
         places = zip(map(str, folders), map(str, frame[f"{FILE}{name}"]), strict=True)
         paths[name] = [_image(root, folder, file) for folder, file in places]
+        empty = frame[f"{FILE}{name}"].isna()
+        if empty.any():
+            raise DataError(f"{at_row(table, int(empty.to_numpy().argmax()))}, column {FILE}{name}: no file name")
         missing += [str(one) for one in paths[name] if not one.is_file()]
     if missing:
         more = f"\n... and {len(missing) - MOST_REPORTED} more" if len(missing) > MOST_REPORTED else ""
         raise DataError("images that are not there:\n" + "\n".join(missing[:MOST_REPORTED]) + more)
     known = renamed(_plain(frame, dna), dict(columns or {}), table)
     known = known[[name for name in map(str, known) if not name.startswith((FILE, FOLDER))]]
-    if "site" not in known:
-        known["site"] = known.groupby(["plate", "well"]).cumcount() + 1
+    if "site" not in known and {"plate", "well"} <= set(known):
+        known["site"] = _sites(known, frame[f"{FILE}{dna}"])
     if bbbc021_table(root, "moa") is not None and "moa" not in known:
         known = with_mechanisms(known, root)
     fields = completed(known, controls, table, ("plate", "well", "site"))
@@ -153,18 +157,27 @@ def cut_crops(
         `out`.
 
     Raises:
-        DataError: As `read_fields` and `cut_plate`; no cell in the whole screen.
+        DataError: As `read_fields` and `cut_plate`; no cell in the whole screen; crops of other settings in `out`.
     """
     from joblib import Parallel, delayed
 
     fields, channels = read_fields(path, **reading)  # type: ignore[arg-type]
     plates = [part for _, part in fields.groupby("plate", sort=True)]
+    settings = {"size_px": size_px, "border": border, "channels": list(channels), "fields": _digest(fields)}
+    kept = Path(out) / "crops" / "settings.json"
+    if kept.is_file() and read_json(kept) != settings:
+        raise DataError(f"{out}: has crops of other settings or of other fields; give another folder, or delete it")
+    write_json(kept, settings)
     done = Parallel(n_jobs)(delayed(cut_plate)(part, channels, out, size_px, border) for part in plates)
     if not any(len(np.load(pixels, mmap_mode="r")) for pixels, _ in done):
         raise DataError(
             f"{path}: no nuclei in any of {len(fields)} fields; is {channels[0]} the DNA channel, bright on dark?"
         )
     return Path(out)
+
+
+def _digest(fields: pd.DataFrame) -> str:
+    return hashlib.sha256(fields.to_csv(index=False).encode()).hexdigest()
 
 
 def _table_of(root: Path) -> Path:
@@ -183,6 +196,14 @@ def _table_of(root: Path) -> Path:
 def _plain(frame: pd.DataFrame, dna: str) -> pd.DataFrame:
     """BBBC021 names its plate and well after the channel."""
     return frame.rename(columns={f"Image_Metadata_{what}_{dna}": what.lower() for what in ("Plate", "Well")})
+
+
+def _sites(known: pd.DataFrame, files: pd.Series) -> pd.Series:
+    """The number behind "_s" in the files' names where all have one (BBBC021), else the order of a well's rows."""
+    numbers = files.str.extract(r"_s(\d+)_", expand=False)
+    if numbers.notna().all():
+        return numbers.astype(int)
+    return known.groupby(["plate", "well"]).cumcount() + 1
 
 
 def _image(root: Path, folder: str, file: str) -> Path:

@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
 
+from .checks import matrix
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,7 +68,7 @@ def match_treatments(
     candidates = np.flatnonzero(asked) if unmatched == "drop" else np.arange(len(unit))
     neighbour = np.full(len(unit), -1)
     queries = np.flatnonzero(asked)
-    per_block = max(1, BLOCK_BYTES // (4 * max(1, len(candidates))))
+    per_block = max(1, BLOCK_BYTES // (8 * max(1, len(candidates))))
     for start in range(0, len(queries), per_block):
         rows = queries[start : start + per_block]
         similarity = unit[rows] @ unit[candidates].T
@@ -90,22 +92,13 @@ def match_treatments(
     }
 
 
-def _directions(features: ArrayLike, n: int) -> NDArray[np.float32]:
-    values = np.asarray(features)
-    if values.ndim != 2 or len(values) != n:
-        raise ValueError(f"features: expected ({n}, n_features) as metadata has {n} rows, got shape {values.shape}")
-    if values.dtype.kind not in "fiu":
-        raise ValueError(f"features: expected numbers, got {values.dtype}")
-    finite = np.isfinite(values).all(1)
-    if not finite.all():
-        raise DataError(
-            f"features: {int((~finite).sum())} rows have values that are not numbers, the first is row "
-            f"{int(finite.argmin())}; leave out those features or rows"
-        )
+def _directions(features: ArrayLike, n: int) -> NDArray[np.float64]:
+    values = matrix(features, "features", n)
     length = np.linalg.norm(values, axis=1)
     if (length == 0).any():
         raise DataError(f"features: row {int((length == 0).argmax())} is all zero; no neighbour is nearest by angle")
-    return (values / length[:, None]).astype(np.float32 if len(values) > 4096 else np.float64, copy=False)
+    # float64 at any size: nearest neighbours of profiles far from 0 differ in the last digits of their cosines
+    return values / length[:, None]
 
 
 def _codes(metadata: pd.DataFrame, name: str) -> NDArray[np.int64]:

@@ -28,10 +28,11 @@ KNOWN = {
     "moa": ("moa", "mechanism"),
     "control": ("control", "is_control"),
 }
+TEXT = ("plate", "well", "batch", "compound", "moa")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV (`.gz` too) or Parquet file.
+def read_table(path: Path, may_be_empty: bool = False) -> pd.DataFrame:
+    """A CSV (`.gz` too) or Parquet file. Only an empty cell is no value: "NA" may be a gene.
 
     Raises:
         DataError: It cannot be read, or has no rows.
@@ -39,12 +40,23 @@ def read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, low_memory=False, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise DataError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {str(error).splitlines()[0]}") from error
-    if not len(frame):
+    if len(frame.columns) == 1 and any(mark in str(frame.columns[0]) for mark in ";\t"):
+        mark = "semicolons" if ";" in str(frame.columns[0]) else "tabs"
+        raise DataError(f"{path}: one column only; separate the columns by commas, not {mark}")
+    if not len(frame) and not may_be_empty:
         raise DataError(f"{path}: no rows")
     return frame
+
+
+def at_row(path: Path, row: int) -> str:
+    """Where a row is, for people: a CSV file has lines, a Parquet file rows."""
+    return f"{path}, row {row}" if path.suffix == ".parquet" else f"{path}, line {row + 2}"
 
 
 def renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
@@ -66,20 +78,22 @@ def renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.D
     }
     new = {}
     for known, others in KNOWN.items():
-        wanted = [columns[known]] if known in columns else list(others)
-        found = [
-            name for name, short in plain.items()
-            if name in wanted or (known not in columns and short.lower() in [other.lower() for other in wanted])
-        ]  # fmt: skip
-        if known in columns and not found:
-            raise DataError(f"{path}: no column {columns[known]!r} to be {known}")
+        if known in columns:
+            found = [name for name in plain if name == columns[known]]
+            if not found:
+                raise DataError(f"{path}: no column {columns[known]!r} to be {known}")
+        else:
+            # the name itself goes before the others, those in their order
+            found = [n for other in others for n, short in plain.items() if short.lower() == other.lower()]
         if found:
             new[found[0]] = known
-    clash = [known for old, known in new.items() if known in frame and old != known]
-    return frame.drop(columns=clash).rename(columns=new)
+    given = [known for old, known in new.items() if known in columns and known in frame and old != known]
+    return frame.drop(columns=given).rename(columns=new)
 
 
-def completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path, key: Sequence[str]) -> pd.DataFrame:
+def completed(
+    metadata: pd.DataFrame, controls: Sequence[str], path: Path, key: Sequence[str], need_control: bool = True
+) -> pd.DataFrame:
     """Metadata with every column that the steps behind need.
 
     Args:
@@ -87,13 +101,16 @@ def completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path, key: 
         controls: Values of `compound` that are controls, where no column says which rows are.
         path: Names the file in errors.
         key: Columns that are one row's own, those of them that are there; none where rows may repeat.
+        need_control: Whether there must be one.
 
     Returns:
-        With `control` (bool), `batch` (the plate's name up to the first "_" where no column says it), `concentration`
-        (0 where there is none).
+        plate, well, batch, compound and moa as text, `concentration` (0 where the column is missing or empty all over,
+        and for controls without one), `control` (bool), `batch` (the plate's name up to the first "_" where no column
+        says it).
 
     Raises:
-        DataError: No plate, well or compound; two rows of one key; a row without a compound; no control.
+        DataError: No plate, well or compound; an empty cell there; two rows of one key; a treatment without a
+            concentration where others have one; `control` that is neither true nor false; no control.
     """
     missing = [name for name in ("plate", "well", "compound") if name not in metadata]
     if missing:
@@ -102,25 +119,76 @@ def completed(metadata: pd.DataFrame, controls: Sequence[str], path: Path, key: 
             "(columns={'compound': ...})"
         )
     out = metadata.copy()
+    for name in TEXT:
+        if name in out:
+            out[name] = as_text(out[name])
+    for name, hint in (("plate", ""), ("well", ""), ("compound", f", or {controls[0]} where nothing was added")):
+        if out[name].isna().any():
+            row = int(out[name].isna().to_numpy().argmax())
+            raise DataError(f"{at_row(path, row)}: no {name}; name it{hint}")
     own = [name for name in key if name in out]
     twice = out.duplicated(own) if own else out["plate"].isin([])
     if twice.any():
         row = int(twice.to_numpy().argmax())
         where = ", ".join(f"{name} {out[name].iloc[row]}" for name in own)
-        raise DataError(f"{path}, line {row + 2}: {where} is there twice; keep one row for each")
-    if out["compound"].isna().any():
-        row = int(out["compound"].isna().to_numpy().argmax())
-        raise DataError(f"{path}, line {row + 2}: no compound; name it, or {controls[0]} where nothing was added")
-    if "control" not in out:
-        out["control"] = out["compound"].isin(list(controls))
-    out["control"] = out["control"].astype(bool)
-    if not out["control"].any():
+        raise DataError(f"{at_row(path, row)}: {where} is there twice; keep one row for each")
+    out["control"] = _truth(out["control"], path) if "control" in out else out["compound"].isin(list(controls))
+    if need_control:
+        require_control(out, controls, path)
+    if "batch" not in out or out["batch"].isna().all():
+        out["batch"] = out["plate"].str.split("_").str[0]
+    if out["batch"].isna().any():
+        raise DataError(f"{at_row(path, int(out['batch'].isna().to_numpy().argmax()))}: no batch; name it")
+    out["concentration"] = _doses(out, path)
+    return out
+
+
+def require_control(metadata: pd.DataFrame, controls: Sequence[str], path: Path) -> None:
+    """Refuses metadata without a control.
+
+    Raises:
+        DataError: There is none; says which compounds there are.
+    """
+    if not metadata["control"].any():
         raise DataError(
             f"{path}: no control; none of the compounds is {' or '.join(controls)}. Give controls=, such as "
-            f"{sorted(map(str, out['compound'].unique()))[:5]}"
+            f"{sorted(metadata['compound'].unique())[:5]}"
         )
-    if "batch" not in out:
-        out["batch"] = out["plate"].astype(str).str.split("_").str[0]
-    if "concentration" not in out:
-        out["concentration"] = 0.0
-    return out
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Names as text, the same whether a file's other rows made pandas read numbers: 101, 101.0 and "101" are one."""
+    import pandas as pd
+
+    if column.dtype.kind == "f":
+        whole = column.dropna() % 1 == 0
+        column = column.astype("Int64") if whole.all() else column
+    texts = [None if pd.isna(name) else str(name) for name in column]
+    return pd.Series(texts, index=column.index, dtype="str")
+
+
+def _truth(column: pd.Series, path: Path) -> pd.Series:
+    import pandas as pd
+
+    words = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+    known = column.map(lambda value: None if pd.isna(value) else words.get(str(value).strip().lower()))
+    if known.isna().any():
+        row = int(known.isna().to_numpy().argmax())
+        found = "an empty cell" if pd.isna(column.iloc[row]) else repr(str(column.iloc[row]))
+        raise DataError(f"{at_row(path, row)}, column control: expected true or false, found {found}")
+    return known.astype(bool)
+
+
+def _doses(metadata: pd.DataFrame, path: Path) -> pd.Series:
+    import pandas as pd
+
+    if "concentration" not in metadata or metadata["concentration"].isna().all():
+        return pd.Series(0.0, index=metadata.index)
+    doses = pd.to_numeric(metadata["concentration"], errors="coerce")
+    doses = doses.mask(metadata["control"] & doses.isna(), 0.0).astype(float)
+    if doses.isna().any():
+        row = int(doses.isna().to_numpy().argmax())
+        found = metadata["concentration"].iloc[row]
+        what = "an empty cell" if pd.isna(found) else repr(str(found))
+        raise DataError(f"{at_row(path, row)}, column concentration: expected a number, found {what}")
+    return doses

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
 
+from .checks import matrix, names
+
 Floats = NDArray[np.float64]
 
 
@@ -25,7 +27,7 @@ def standardize(features: ArrayLike, is_control: ArrayLike) -> Floats:
         `(n, d)` float64; a feature in which controls do not vary is only centred.
 
     Raises:
-        DataError: Fewer than two controls.
+        DataError: Fewer than two controls; values that are not numbers.
         ValueError: Shapes that do not go together.
     """
     x, control = _checked(features, is_control)
@@ -51,21 +53,22 @@ def percentile_scale(
         `(n, d)` float64; a feature that is constant in a plate's controls is only shifted there.
 
     Raises:
-        DataError: A plate without controls, named.
+        DataError: A plate with fewer than two controls, named; values that are not numbers.
         ValueError: Shapes or percentiles that do not go together.
     """
     x, control = _checked(features, is_control)
-    names = np.asarray(plates, object)
-    if names.shape != control.shape:
-        raise ValueError(f"plates: expected ({len(x)},), one for each profile, got shape {names.shape}")
+    plate_of = names(plates, "plates", len(x))
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles: expected 0 <= low < high <= 100, got {low} and {high}")
     out = np.empty_like(x)
-    for plate in dict.fromkeys(names.tolist()):
-        rows = names == plate
+    for plate in dict.fromkeys(plate_of.tolist()):
+        rows = plate_of == plate
         own = x[rows & control]
-        if not len(own):
-            raise DataError(f"plate {plate}: no controls to scale it by; leave it out, or scale all plates together")
+        if len(own) < 2:
+            raise DataError(
+                f"plate {plate}: {len(own) or 'no'} controls, expected two or more to scale it by; leave it out, or "
+                "scale all plates together"
+            )
         bottom, top = np.percentile(own, [low, high], axis=0)
         out[rows] = (x[rows] - bottom) / np.where(_varies(top - bottom, own), top - bottom, 1)
     return out
@@ -83,12 +86,11 @@ def uncorrelated(features: ArrayLike, most: float = 0.95) -> NDArray[np.int64]:
 
     Raises:
         ValueError: `most` is not above 0 and at most 1, or not a table of numbers.
+        DataError: Values that are not numbers.
     """
     if not 0 < most <= 1:
         raise ValueError(f"most: expected above 0 and at most 1, got {most}")
-    x = np.asarray(features, np.float64)
-    if x.ndim != 2:
-        raise ValueError(f"features: expected (n, n_features), got shape {x.shape}")
+    x = matrix(features, "features")
     centred = x - x.mean(0)
     length = np.linalg.norm(centred, axis=0)
     varies = _varies(length, x)
@@ -102,10 +104,10 @@ def uncorrelated(features: ArrayLike, most: float = 0.95) -> NDArray[np.int64]:
 
 
 def _checked(features: ArrayLike, is_control: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-    x, control = np.asarray(features, np.float64), np.asarray(is_control, bool)
-    if x.ndim != 2 or control.shape != x.shape[:1]:
-        raise ValueError(f"expected features (n, n_features) and is_control (n,), got {x.shape} and {control.shape}")
-    return x, control
+    control = np.asarray(is_control, bool)
+    if control.ndim != 1:
+        raise ValueError(f"is_control: expected (n,), got shape {control.shape}")
+    return matrix(features, "features", len(control)), control
 
 
 def _varies(spread: Floats, values: Floats) -> NDArray[np.bool_]:

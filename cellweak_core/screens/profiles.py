@@ -7,7 +7,8 @@ BBBC021: BBBC021_v1_image.csv         plate, well -> compound, concentration    
          *_per_well_mean.csv          plate, well + features                                   --+
 ```
 Columns that begin with `Metadata_` (pycytominer) or `Image_Metadata_` (CellProfiler) are metadata, so are those whose
-plain names stand in `metadata.KNOWN`, and all text. Every other column is a feature.
+plain names stand in `metadata.KNOWN`, counters (`COUNTERS`), what `metadata=` names, and all text. Every other column
+is a feature; one of text that is mostly numbers is a feature with a broken cell, and refused.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from numpy.typing import NDArray
 
 from cellweak_core.files import DataError, tree_digest
 
-from .metadata import KNOWN, PREFIXES, completed, read_table, renamed
+from .metadata import KNOWN, PREFIXES, as_text, at_row, completed, read_table, renamed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BBBC021 = "BBBC021_v1_{}.csv"
+# Numbers that tables have beside their features and that say nothing of a cell.
+COUNTERS = ("imagenumber", "tablenumber", "objectnumber", "unnamed: 0", "index", "entrez")
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,18 @@ def load_profiles(
     *,
     controls: Sequence[str] = ("DMSO",),
     columns: Mapping[str, str] | None = None,
+    metadata: Sequence[str] = (),
     constant: str = "keep",
 ) -> Profiles:
     """Reads a table of profiles, or BBBC021's own tables with one of features.
 
     Args:
-        path: A CSV (`.gz` too) or Parquet file, or a folder that holds one; with `BBBC021_v1_image.csv` and
-            `BBBC021_v1_moa.csv` beside it compounds and mechanisms come from there.
+        path: A CSV (`.gz` too) or Parquet file, or a folder that holds one; where it has no compounds, they and their
+            mechanisms come from `BBBC021_v1_image.csv` and `BBBC021_v1_moa.csv` beside it.
         controls: Values of `compound` that are controls, where no column says which rows are.
         columns: Which column of the file is one of `KNOWN`, such as {"compound": "construct"}, where the names do not
             tell.
+        metadata: Further columns that are no features.
         constant: "keep" or "drop" features that have one value in all rows.
 
     Returns:
@@ -86,20 +91,24 @@ def load_profiles(
     table, files = _table_of(root)
     frame = read_table(table)
     named = renamed(frame, dict(columns or {}), table)
-    metadata = named[[name for name in map(str, named) if _is_metadata(name, named)]].reset_index(drop=True)
-    features = named.drop(columns=metadata.columns)
+    absent = [name for name in metadata if name not in frame]
+    if absent:
+        raise DataError(f"{table}: no column {', '.join(absent)} to be metadata")
+    known_rows = named[[name for name in map(str, named) if name in metadata or _is_metadata(name, named, table)]]
+    known_rows = known_rows.reset_index(drop=True)
+    features = named.drop(columns=known_rows.columns)
     if not features.shape[1]:
-        known = ", ".join(map(str, metadata))
+        known = ", ".join(map(str, known_rows))
         raise DataError(f"{table}: no column of numbers beside the metadata ({known}); nothing to match by")
     values = features.to_numpy(np.float64)
     _refuse_broken(values, list(map(str, features)), table)
-    if root.is_dir() and bbbc021_table(root, "image"):
-        metadata, extra = _with_treatments(metadata, root, table)
+    if "compound" not in known_rows and bbbc021_table(table.parent, "image"):
+        known_rows, extra = _with_treatments(known_rows, table.parent, table)
         files += extra
-    metadata = completed(metadata, controls, table, ("plate", "well", "site"))
+    rows = completed(known_rows, controls, table, ("plate", "well", "site"))
     kept = np.ones(values.shape[1], bool) if constant == "keep" else np.ptp(values, axis=0) > 0
     names = tuple(str(name) for name in features.columns[kept])
-    return Profiles(values[:, kept], names, metadata, root.stem, tree_digest(files, table.parent))
+    return Profiles(values[:, kept], names, rows, root.name.split(".")[0], tree_digest(files, table.parent))
 
 
 def _table_of(root: Path) -> tuple[Path, list[Path]]:
@@ -115,8 +124,22 @@ def _table_of(root: Path) -> tuple[Path, list[Path]]:
     return tables[0], [tables[0]]
 
 
-def _is_metadata(name: str, frame: pd.DataFrame) -> bool:
-    return name in KNOWN or name.startswith(PREFIXES) or frame[name].dtype.kind not in "fiu"
+def _is_metadata(name: str, frame: pd.DataFrame, path: Path) -> bool:
+    import pandas as pd
+
+    if name in KNOWN or name.startswith(PREFIXES) or name.lower() in COUNTERS:
+        return True
+    if frame[name].dtype.kind in "fiu":
+        return False
+    numbers = pd.to_numeric(frame[name], errors="coerce")
+    broken = numbers.isna() & frame[name].notna()
+    if frame[name].dtype.kind != "b" and broken.sum() < numbers.notna().sum():
+        row = int(broken.to_numpy().argmax())
+        raise DataError(
+            f"{at_row(path, row)}, column {name!r}: expected a number, found {str(frame[name].iloc[row])!r} "
+            f"({int(broken.sum())} such cells); mend them, or name the column in metadata= if it is no feature"
+        )
+    return True
 
 
 def _refuse_broken(values: NDArray[np.float64], names: Sequence[str], path: Path) -> None:
@@ -125,7 +148,7 @@ def _refuse_broken(values: NDArray[np.float64], names: Sequence[str], path: Path
         row, column = np.argwhere(broken)[0].tolist()
         wrong = broken.any(0)
         raise DataError(
-            f"{path}, line {row + 2}, column {names[column]!r}: no number ({int(broken.sum())} such cells in "
+            f"{at_row(path, row)}, column {names[column]!r}: no number ({int(broken.sum())} such cells in "
             f"{int(wrong.sum())} columns); remove those columns, or the rows"
         )
 
@@ -148,7 +171,12 @@ def _with_treatments(metadata: pd.DataFrame, root: Path, table: Path) -> tuple[p
     missing = [name for name in names if name not in fields]
     if missing:
         raise DataError(f"{image}: columns {', '.join(missing)} are missing")
-    wells = fields[list(names)].rename(columns=names).drop_duplicates()
+    absent = [name for name in ("plate", "well") if name not in metadata]
+    if absent:
+        raise DataError(f"{table}: no column for {', '.join(absent)}; expected names such as Image_Metadata_Plate")
+    texts = {name: as_text(fields[old]) for old, name in names.items() if name in ("plate", "well", "compound")}
+    wells = fields[list(names)].rename(columns=names).assign(**texts).drop_duplicates()
+    metadata = metadata.assign(plate=as_text(metadata["plate"]), well=as_text(metadata["well"]))
     twice = wells.duplicated(["plate", "well"])
     if twice.any():
         one = wells[twice].iloc[0]
@@ -175,7 +203,12 @@ def with_mechanisms(metadata: pd.DataFrame, root: Path) -> pd.DataFrame:
     path = bbbc021_table(root, "moa")
     if path is None:
         raise DataError(f"{root}: {BBBC021.format('moa')} is missing; it says which mechanism a treatment has")
-    table = read_table(path)[["compound", "concentration", "moa"]]
+    table = read_table(path)
+    absent = [name for name in ("compound", "concentration", "moa") if name not in table]
+    if absent or not {"compound", "concentration"} <= set(metadata):
+        where = f"{path}: columns {', '.join(absent)} are" if absent else "metadata: compound or concentration is"
+        raise DataError(f"{where} missing; mechanisms are found by compound and concentration")
+    table = table[["compound", "concentration", "moa"]].assign(compound=as_text(table["compound"]))
     twice = table.duplicated(["compound", "concentration"])
     if twice.any():
         one = table[twice].iloc[0]

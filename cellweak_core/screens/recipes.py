@@ -106,7 +106,8 @@ def chosen_over_batches(profiles: Profiles, recipes: Sequence[Recipe], seed: int
 
     The best of many recipes on the very treatments that it is reported for flatters itself. Here each batch's
     treatments are matched by the recipe with the best NSCB among all others, from which this batch is left out as query
-    and as neighbour. Ties go to the earlier recipe. Controls of all batches scale and whiten: they have no mechanism.
+    and as neighbour; a treatment of several batches leaves all of them out. Ties go to the earlier recipe. Wells of all
+    batches prune, and controls of all batches scale and whiten: no mechanism is looked at there.
 
     Args:
         profiles: Of wells.
@@ -126,19 +127,20 @@ def chosen_over_batches(profiles: Profiles, recipes: Sequence[Recipe], seed: int
     steps = _Steps(profiles, seed)
     made = [steps.treatments(recipe) for recipe in recipes]
     table = made[0][1]
-    batches = list(dict.fromkeys(table["batch"]))
-    if len(batches) < 3:
-        raise DataError(f"batches: {len(batches)} with treatments; choosing on the others takes three or more")
+    weeks = [set(text.split(",")) for text in table["batch"]]
+    if (n := len(set().union(*weeks))) < 3:
+        raise DataError(f"batches: {n} with treatments; choosing on the others takes three or more")
     whole = [match_treatments(values, own, "compound+batch") for values, own in made]
     moa, chosen, correct, total = table["moa"].to_numpy(object), dict[str, Recipe](), 0, 0
-    for batch in batches:
-        others = (table["batch"] != batch).to_numpy()
+    for batch in dict.fromkeys(table["batch"]):
+        left_out = set(batch.split(","))
+        others = np.array([not (own & left_out) for own in weeks])
         scores = [match_treatments(values[others], own[others], "compound+batch")["correct"] for values, own in made]
         k = int(np.argmax(scores))
         chosen[batch] = recipes[k]
-        predicted = whole[k]["predicted"][~others]
-        asked = np.array([one is not None for one in predicted], bool)
-        correct += int((predicted == moa[~others])[asked].sum())
+        neighbour = whole[k]["neighbour"]
+        asked = (table["batch"] == batch).to_numpy() & (neighbour >= 0)
+        correct += int((moa[neighbour] == moa)[asked].sum())
         total += int(asked.sum())
     counts = [one["correct"] for one in whole]
     return {

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
 
+from .checks import matrix, names
+
 Floats = NDArray[np.float64]
 FORMS = ("pca", "zca")
 
@@ -58,7 +60,7 @@ class TVN:
         Raises:
             DataError: Fewer than two, or values that are not numbers.
         """
-        x = _matrix(controls, "controls")
+        x = matrix(controls, "controls")
         if len(x) < 2:
             raise DataError(f"controls: {len(x)} profiles, expected two or more to see how controls vary")
         self.mean = x.mean(0)
@@ -69,7 +71,9 @@ class TVN:
         _, singular, directions = np.linalg.svd(few, full_matrices=True)
         variance = np.zeros(x.shape[1])
         variance[: len(singular)] = singular**2 / (len(x) - 1)
-        rank = singular > singular.max(initial=0) * max(x.shape) * np.finfo(float).eps
+        # what rounding alone leaves of a constant, at the size of the values themselves
+        noise = max(singular.max(initial=0), np.abs(x).max() * np.sqrt(len(x)))
+        rank = singular > noise * max(x.shape) * np.finfo(float).eps
         variance[: len(singular)][~rank] = 0
         scale = np.zeros_like(variance)
         kept = variance + self.regularization > 0
@@ -94,7 +98,7 @@ class TVN:
         """
         if self.mean is None or self.weights is None:
             raise RuntimeError("TVN: call fit(controls) before transform")
-        return (_matrix(features, "features", len(self.mean)) - self.mean) @ self.weights
+        return (matrix(features, "features", n_features=len(self.mean)) - self.mean) @ self.weights
 
 
 class CORAL:
@@ -127,16 +131,16 @@ class CORAL:
             ValueError: Another number of batches than of controls.
             DataError: No controls, or values that are not numbers.
         """
-        x = _matrix(controls, "controls")
-        names = _names(batches, len(x))
+        x = matrix(controls, "controls")
+        batch = names(batches, "batches", len(x))
         if not len(x):
             raise DataError("controls: no profiles, expected at least one in each batch")
         eye = self.regularization * np.eye(x.shape[1])
         everywhere = _power(x.T @ x / len(x) + eye, 0.5)
         self.weights = {}
-        for batch in dict.fromkeys(names):
-            own = x[[name == batch for name in names]]
-            self.weights[batch] = _power(own.T @ own / len(own) + eye, -0.5) @ everywhere
+        for name in dict.fromkeys(batch.tolist()):
+            own = x[batch == name]
+            self.weights[name] = _power(own.T @ own / len(own) + eye, -0.5) @ everywhere
         return self
 
     def transform(self, features: ArrayLike, batches: ArrayLike) -> Floats:
@@ -156,40 +160,15 @@ class CORAL:
         """
         if not self.weights:
             raise RuntimeError("CORAL: call fit(controls, batches) before transform")
-        x = _matrix(features, "features", len(next(iter(self.weights.values()))))
-        names = _names(batches, len(x))
-        without = [str(name) for name in dict.fromkeys(names) if name not in self.weights]
+        x = matrix(features, "features", n_features=len(next(iter(self.weights.values()))))
+        batch = names(batches, "batches", len(x))
+        without = [str(name) for name in dict.fromkeys(batch.tolist()) if name not in self.weights]
         if without:
             raise DataError(f"batch {', '.join(without)}: no controls there to align it by; leave it out")
         out = np.empty_like(x)
-        for batch in dict.fromkeys(names):
-            rows = np.array([name == batch for name in names])
-            out[rows] = x[rows] @ self.weights[batch]
+        for name in dict.fromkeys(batch.tolist()):
+            out[batch == name] = x[batch == name] @ self.weights[name]
         return out
-
-
-def _matrix(values: ArrayLike, what: str, n_features: int = 0) -> Floats:
-    x = np.asarray(values)
-    if x.ndim != 2 or x.dtype.kind not in "fiu":
-        raise DataError(f"{what}: expected numbers (n, n_features), got {x.dtype} of shape {x.shape}")
-    if n_features and x.shape[1] != n_features:
-        raise DataError(f"{what}: {x.shape[1]} features, fitted on {n_features}; give the same ones in the same order")
-    x = x.astype(np.float64)
-    finite = np.isfinite(x)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0].tolist()
-        raise DataError(
-            f"{what}: {int((~finite).sum())} values are not numbers, the first in row {row}, feature {column}; leave "
-            "out those features or rows"
-        )
-    return x
-
-
-def _names(batches: ArrayLike, n: int) -> list[object]:
-    names = np.asarray(batches, object)
-    if names.shape != (n,):
-        raise ValueError(f"batches: expected ({n},), one for each profile, got shape {names.shape}")
-    return names.tolist()
 
 
 def _power(symmetric: Floats, exponent: float) -> Floats:

@@ -1,0 +1,55 @@
+"""What every step asks of the numbers it is given."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cellweak_core.files import DataError
+
+
+def matrix(values: ArrayLike, what: str, n_rows: int = -1, n_features: int = 0) -> NDArray[np.float64]:
+    """Numbers `(n, n_features)` as float64.
+
+    Args:
+        values: The table.
+        what: Names it in errors.
+        n_rows: That it must have; -1 for any.
+        n_features: That it must have; 0 for any.
+
+    Raises:
+        ValueError: Not two axes of numbers, or another number of rows.
+        DataError: Another number of features, or values that are not finite; names the first.
+    """
+    x = np.asarray(values)
+    if x.ndim != 2 or x.dtype.kind not in "fiu" or n_rows not in (-1, len(x)):
+        rows = "n" if n_rows < 0 else n_rows
+        raise ValueError(f"{what}: expected numbers ({rows}, n_features), got {x.dtype} of shape {x.shape}")
+    if n_features and x.shape[1] != n_features:
+        raise DataError(f"{what}: {x.shape[1]} features, fitted on {n_features}; give the same ones in the same order")
+    finite = np.isfinite(x)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0].tolist()
+        raise DataError(
+            f"{what}: {int((~finite).sum())} values are not numbers, the first in row {row}, feature {column}; leave "
+            "out those features or rows"
+        )
+    return x.astype(np.float64)
+
+
+def names(values: ArrayLike, what: str, n: int) -> NDArray[np.object_]:
+    """One name for each of `n` rows, none of them empty.
+
+    Raises:
+        ValueError: Another number of names.
+        DataError: An empty one (None or NaN).
+    """
+    import pandas as pd
+
+    found = np.asarray(values, object)
+    if found.shape != (n,):
+        raise ValueError(f"{what}: expected ({n},), one for each profile, got shape {found.shape}")
+    empty = np.asarray(pd.isna(found), bool)
+    if empty.any():
+        raise DataError(f"{what}: row {int(empty.argmax())} has none; fill it or leave the row out")
+    return found
