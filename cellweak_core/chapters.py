@@ -103,7 +103,7 @@ def parameters(one: Chapter | str) -> list[Parameter]:
     return parse_cell(_parameters_cell(one.path) or "", f"{one.path}, parameters cell")
 
 
-def defaults(one: Chapter | str) -> dict[str, object]:
+def defaults(one: Chapter | str) -> dict[str, Any]:
     """The value of each parameter of a chapter where none is given."""
     return {parameter.name: parameter.default for parameter in parameters(one)}
 
@@ -208,11 +208,11 @@ def run(
     asked = {**values, **({} if data_dir is None else {"data_dir": os.fspath(data_dir)}),
              **({} if output_dir is None else {"output_dir": os.fspath(output_dir)})}  # fmt: skip
     given = checked(one, asked)
-    defaults = {parameter.name: parameter.default for parameter in parameters(one)}
+    own = defaults(one)
     if given.get("data_dir"):
         given["data_dir"] = str(find_data(given["data_dir"]))
-    folder = Path(given.get("output_dir") or defaults.get("output_dir") or f"runs/{one.name}")
-    if "output_dir" in defaults:
+    folder = Path(given.get("output_dir") or own.get("output_dir") or f"runs/{one.name}")
+    if "output_dir" in own:
         given["output_dir"] = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
