@@ -72,6 +72,25 @@ def test_each_comparison_holds(value: "dict[tuple[str, str, str], float]") -> No
     assert aa["low"] < 0.982 < aa["high"]
 
 
+def test_what_failed_is_told_with_its_numbers() -> None:
+    table = load_results(BOOK / "recorded" / "tracking-gowt1")[0].set_index(["item", "row", "column"])
+    assert "sd over 3 seeds 0.531" in table.loc[("Peers", "assignment", f"{EVERY}, AA"), "note"]
+    rows = table["value"]
+    text = (BOOK / "tracking.md").read_text(encoding="utf-8").split("a run that failed")[1].split("## Tracks of")[0]
+    printed = {
+        ("Table 2", "Nishimura 2019", "GOWT1, F1"): ".937",
+        ("Table 2", "Ours (5 min)", "GOWT1, F1"): ".455",
+        ("Peers", "MPM", f"{EVERY}, AA"): ".327",
+        ("Peers", "A-Graph", f"{EVERY}, AA"): ".951",
+        ("Peers", "assignment", f"{EVERY}, AA"): ".333",
+    }
+    for key, number in printed.items():
+        assert number in text, key
+        assert rows[key] == pytest.approx(float(number), abs=0.0005001), key
+    best = rows["Peers"].xs(f"{EVERY}, AA", level="column").idxmax()
+    assert best == "A-Graph"
+
+
 def test_even_light_helps_most_where_the_light_is_uneven() -> None:
     table = detector_f1(pd.read_csv(BOOK / "recorded" / "tracking-light" / "detector.csv"))
     printed = [float(text.split()[0]) for text in table["F1 (sd)"]]
