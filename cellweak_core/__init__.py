@@ -7,10 +7,9 @@ Submodules are imported when they are first touched, so that ``import cellweak_c
     rows, provenance = cw.results.load_results("results.json")
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from types import ModuleType
+
+from .lazy import lazily
 
 try:
     __version__ = version("cellweak")
@@ -20,8 +19,4 @@ except PackageNotFoundError:  # a source tree on the path, not installed
 __all__ = ["__version__"]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import the submodule ``name`` on first use (PEP 562)."""
-    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, {})

@@ -298,6 +298,21 @@ def scale_to_unit(images: torch.Tensor) -> torch.Tensor:
     return ((images if images.is_floating_point() else images.float()) - 128.0) / 128.0
 
 
+def quarter_turned(images_nchw: torch.Tensor, quarters: torch.Tensor) -> torch.Tensor:
+    """Square images, each turned by its own number of quarters.
+
+    Args:
+        images_nchw: (N, C, H, H).
+        quarters: 0 to 3, N values of any shape.
+    """
+    import torch
+
+    own = quarters.reshape(-1, 1, 1, 1)
+    for turns in (1, 2, 3):
+        images_nchw = torch.where(own == turns, images_nchw.rot90(turns, (2, 3)), images_nchw)
+    return images_nchw
+
+
 def augment(images_nchw: torch.Tensor, generator: torch.Generator, *, rot90: bool = False) -> torch.Tensor:
     """The authors' augmentation, independently for each image (their data_provider.py:30-38, 89-94).
 
@@ -322,9 +337,7 @@ def augment(images_nchw: torch.Tensor, generator: torch.Generator, *, rot90: boo
     if rot90:
         if x.shape[2] != x.shape[3]:
             raise ValueError(f"images_nchw: rot90 needs square images, given {tuple(x.shape)}.")
-        quarter = (u[2] * 4).long()
-        for turns in (1, 2, 3):
-            x = torch.where(quarter == turns, x.rot90(turns, (2, 3)), x)
+        x = quarter_turned(x, (u[2] * 4).long())
     x = (x + (u[3] * 2 - 1) * 32).clamp(0, 255)
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * (u[4] + 0.5) + mean).clamp(0, 255).round()

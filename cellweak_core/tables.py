@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROW_COLUMNS = ("chapter", "item", "row", "column", "value", "low", "high", "n", "unit", "data", "note")
 _TEXT = ("chapter", "item", "row", "column", "unit", "data", "note")
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @cache
@@ -86,7 +86,7 @@ def _column(text: "pd.Series", dtype: str, path: Path) -> "pd.Series":
     if kind == "str":
         values, good = text, pd.Series(True, index=text.index)
     elif kind == "bool":
-        values = stripped.str.lower().map(_TRUTH).astype("boolean")
+        values = stripped.str.lower().map(TRUTH).astype("boolean")
         good = values.notna()
     elif kind in ("int", "float"):
         values = pd.to_numeric(stripped, errors="coerce").astype(float)
@@ -149,14 +149,19 @@ def read_csv(
         if name not in frame:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             hint = f"; rename {near[0]!r}?" if near else ""
-            if len(frame.columns) == 1 and any(mark in frame.columns[0] for mark in ";\t"):
-                mark = "semicolons" if ";" in frame.columns[0] else "tabs"
-                hint = f"; separate the columns by commas, not {mark}"
+            hint = separator_hint(frame) or hint
             raise DataError(f"{path}: column {name!r} is missing; {expected}, found {', '.join(frame.columns)}{hint}")
     for name, dtype in {**required, **(optional or {})}.items():
         if name in frame:
             frame[name] = _column(frame[name], dtype, path)
     return frame
+
+
+def separator_hint(frame: "pd.DataFrame") -> str:
+    """What to do about a table that was read as one column because it is separated by something else, or nothing."""
+    name = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    mark = "semicolons" if ";" in name else "tabs" if "\t" in name else ""
+    return f"; separate the columns by commas, not {mark}" if mark else ""
 
 
 def write_csv(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> Path:

@@ -8,10 +8,11 @@ import pytest
 import tifffile
 
 from cellweak_core.files import DataError
+from cellweak_core.regions import segment_nuclei
 from cellweak_core.screens import fields
 from cellweak_core.screens.crops import load_crops
 from cellweak_core.screens.illumination import clipped_8_bit, corrected, illumination_function
-from cellweak_core.screens.nuclei import nuclei_centres, windows
+from cellweak_core.screens.windows import windows
 
 SHAPE = (160, 200)
 PLACES = np.array([[40.0, 30.0], [120.0, 60.0], [141.0, 62.0], [70.0, 120.0], [5.0, 150.0]])  # x, y; two touch
@@ -102,16 +103,16 @@ def test_eight_bits_are_cut_at_percentiles() -> None:
 
 
 def test_nuclei_are_where_they_were_drawn() -> None:
-    centres = nuclei_centres(drawn())
-    assert len(centres) == len(PLACES)
-    distance = np.linalg.norm(centres[:, None] - PLACES, axis=2).min(1)
+    nuclei = segment_nuclei(drawn(), split_px=fields.SPLIT_PX, min_area_px=fields.NUCLEUS_PX2[0])
+    assert len(nuclei) == len(PLACES)
+    distance = np.linalg.norm(nuclei.centres[:, None] - PLACES, axis=2).min(1)
     assert np.sort(distance)[:4].max() < 2  # the one at the border is seen in part
-    assert (np.diff(centres[:, 1]) >= 0).all()
+    assert np.abs(nuclei.areas / (np.pi * 11**2) - 1)[distance < 2].max() < 0.4  # smoothing spreads them
 
 
 @pytest.mark.parametrize("image", [np.full(SHAPE, 9.0), np.random.default_rng(0).normal(100, 5, SHAPE)])
 def test_without_nuclei_there_are_none(image: np.ndarray) -> None:
-    assert nuclei_centres(image).shape == (0, 2)
+    assert segment_nuclei(image, min_area_px=fields.NUCLEUS_PX2[0]).centres.shape == (0, 2)
 
 
 def test_windows_are_cut_and_zero_outside() -> None:
@@ -143,13 +144,35 @@ def test_a_screen_becomes_crops_that_load(tmp_path: Path) -> None:
         dna = crops.raw([row])[0, 0].astype(float)
         middle = dna[19:29, 19:29].mean()
         assert middle > 3 * np.median(dna)
-    with pytest.raises(DataError, match="has crops of other settings"):
-        fields.cut_crops(root, out, size_px=32)
-    first = (out / "crops" / "Week1_1.npy").stat().st_mtime_ns
-    (out / "crops" / "Week2_2.csv").unlink()  # killed between the two files
+
+
+def test_a_killed_cut_goes_on_and_other_settings_cut_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = screen(tmp_path / "raw"), tmp_path / "out"
+    cut_plate, cut = fields.cut_plate, []
+
+    def dying(part: pd.DataFrame, *rest: object) -> tuple[Path, Path]:
+        cut.append(part["plate"].iloc[0])
+        if len(cut) == 2:
+            raise KeyboardInterrupt
+        return cut_plate(part, *rest)
+
+    monkeypatch.setattr(fields, "cut_plate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fields.cut_crops(root, out, size_px=48)
     fields.cut_crops(root, out, size_px=48)
-    assert (out / "crops" / "Week1_1.npy").stat().st_mtime_ns == first
-    assert (out / "crops" / "Week2_2.csv").is_file()
+    assert cut == ["Week1_1", "Week2_2", "Week2_2"]
+    fields.cut_crops(root, out, size_px=48)
+    assert len(cut) == 3
+    fields.cut_crops(root, out, size_px=32)
+    assert len(cut) == 5
+    assert load_crops(out).size == (32, 32)
+    (out / "crops" / "Week1_1.npy").unlink()
+    with pytest.raises(DataError, match=r"the crops of Week1_1 are gone; delete .*work"):
+        fields.cut_crops(root, out, size_px=32)
+    (out / "crops" / "Week1_1.npy").write_bytes(b"")
+    (out / "crops" / "another.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"has crops of other plates \(another\)"):
+        fields.cut_crops(root, out, size_px=32)
 
 
 def test_cells_at_the_border_are_padded_or_dropped(tmp_path: Path) -> None:

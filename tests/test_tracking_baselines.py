@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from cellweak_core.regions import Regions, measured, segment_nuclei
 from cellweak_core.tracking.agraph import fit_agraph, segment_agraph, track_agraph
 from cellweak_core.tracking.ctc import read_ctc
 from cellweak_core.tracking.fogbank import fog_levels, fog_seeds, segment_fogbank, track_fogbank, tune_fogbank
 from cellweak_core.tracking.frames import ArraySource, open_frames
 from cellweak_core.tracking.gda import segment_gda, track_gda, tune_gda
-from cellweak_core.tracking.nuclei import nuclei_points, segment_nuclei
+from cellweak_core.tracking.nuclei import nuclei_points
 from cellweak_core.tracking.overlap import cut_fused, division_pairs, link_overlaps, overlaps
 from cellweak_core.tracking.scores import detection_scores, tracking_scores
-from cellweak_core.tracking.segmentation import Regions, measured, training_frames, tune
+from cellweak_core.tracking.segmentation import training_frames, tune
 from cellweak_core.tracking.tracks import TRACK_COLUMNS
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ import pytest
 from tracking_files import film, save, tracks
 
 from cellweak_core.parameter_cells import ParameterError
-from cellweak_core.tracking.data import check, load
+from cellweak_core.tracking.data import check, in_light, load
 from cellweak_core.tracking.frames import ArraySource
 from cellweak_core.tracking.light import MIDDLE, EvenSource, flattened
 from cellweak_core.tracking.points import check_points
@@ -69,5 +69,12 @@ def test_load_evens_the_light_of_the_frames_and_not_of_the_nuclei(tmp_path: Path
     assert even.digest == plain.digest
     assert check_points(tracks(), 6, even.source.shape).equals(even.points)
     assert "read in even light: each frame divided by its blur of 10 px" in "\n".join(check(tmp_path, flatten_px=10))
+    relit = in_light(plain, 51, 10)  # a fifth of 255
+    np.testing.assert_array_equal(relit.source[2], flattened(np.minimum(5 * plain.source[2], 1), 10))
+    assert plain.source.scale == 255
+    np.testing.assert_array_equal(in_light(plain, 0, 0).source[2], plain.source[2])
+    for level, blur, said in ((-1, 0, "white_level: expected a grey"), (0, -1, "flatten_px: expected 0 or")):
+        with pytest.raises(ParameterError, match=said):
+            in_light(plain, level, blur)
     with pytest.raises(ParameterError, match="flatten_px: expected 0 or"):
         load(tmp_path, flatten_px=-1)

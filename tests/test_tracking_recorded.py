@@ -1,6 +1,7 @@
 """The chapter's sentences on the recorded real run hold in its rows."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +18,13 @@ def value() -> "dict[tuple[str, str, str], float]":
     rows = load_results(BOOK / "recorded" / "tracking-c2c12")[0]
     keys = zip(rows["item"], rows["row"], rows["column"], strict=True)
     return dict(zip(keys, rows["value"].astype(float), strict=True))
+
+
+def assert_printed(text: str, value: Any, printed: dict[tuple[str, str, str], str]) -> None:  # noqa: ANN401
+    """Each number stands in the text, and is the row's."""
+    for key, number in printed.items():
+        assert number in text, key
+        assert value[key] == pytest.approx(float(number), abs=0.0005001), key
 
 
 def test_each_sentence_has_its_numbers(value: "dict[tuple[str, str, str], float]") -> None:
@@ -51,9 +59,7 @@ def test_each_sentence_has_its_numbers(value: "dict[tuple[str, str, str], float]
         ("Peers", "Ours", f"{EVERY}, link precision"): ".907",
         ("Peers", "assignment", f"{EVERY}, link precision"): ".981",
     }
-    for key, number in printed.items():
-        assert number in text, key
-        assert value[key] == pytest.approx(float(number), abs=0.0005001), key
+    assert_printed(text, value, printed)
 
 
 def test_each_comparison_holds(value: "dict[tuple[str, str, str], float]") -> None:
@@ -84,9 +90,7 @@ def test_what_failed_is_told_with_its_numbers() -> None:
         ("Peers", "A-Graph", f"{EVERY}, AA"): ".951",
         ("Peers", "assignment", f"{EVERY}, AA"): ".333",
     }
-    for key, number in printed.items():
-        assert number in text, key
-        assert rows[key] == pytest.approx(float(number), abs=0.0005001), key
+    assert_printed(text, rows, printed)
     best = rows["Peers"].xs(f"{EVERY}, AA", level="column").idxmax()
     assert best == "A-Graph"
 

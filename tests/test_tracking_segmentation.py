@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import j1
 
+from cellweak_core.regions import measured, split
 from cellweak_core.tracking import graph_cut
-from cellweak_core.tracking.segmentation import contrast, measured, phase_contrast_psf, restored, split
+from cellweak_core.tracking.segmentation import contrast, phase_contrast_psf, restored
 
 Array = NDArray[np.float64]
 

@@ -10,22 +10,24 @@ Any table in CellProfiler's manner will do: columns `Image_FileName_X` and `Imag
 
 from __future__ import annotations
 
-import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellweak_core.files import DataError, atomic_path, read_json, write_json
+from cellweak_core.files import DataError, atomic_path
 from cellweak_core.images import read_grey
+from cellweak_core.parallel import map_runs
+from cellweak_core.regions import segment_nuclei
 from cellweak_core.tables import write_csv
 
 from .illumination import corrected, illumination_function
-from .metadata import at_row, completed, read_table, renamed
-from .nuclei import nuclei_centres, windows
+from .metadata import TEXT, at_row, completed, read_table, renamed
 from .profiles import bbbc021_table, with_mechanisms
+from .windows import windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 FILE, FOLDER = "Image_FileName_", "Image_PathName_"
 DNA = ("DAPI", "DNA", "Hoechst", "OrigDAPI", "OrigDNA")
 MOST_REPORTED = 10
+# A nucleus of MCF7 at BBBC021's 0.65 um a pixel: smaller ones are debris, larger ones clumps.
+NUCLEUS_PX2, SPLIT_PX = (150, 10_000), 10
 
 
 def read_fields(
@@ -89,7 +93,7 @@ def read_fields(
 def cut_plate(
     fields: pd.DataFrame, channels: Sequence[str], out: str | Path, size_px: int = 96, border: str = "pad"
 ) -> tuple[Path, Path]:
-    """Crops of one plate's cells, written as a shard of `load_crops`; a plate whose shard is there is left as it is.
+    """Crops of one plate's cells, written as a shard of `load_crops`.
 
     Args:
         fields: Rows of `read_fields`, of one plate.
@@ -114,8 +118,6 @@ def cut_plate(
         raise DataError(f"fields: expected those of one plate, got {', '.join(map(str, plates)) or 'none'}")
     pixels = Path(out) / "crops" / f"{plates[0]}.npy"
     cells = pixels.with_suffix(".csv")
-    if pixels.is_file() and cells.is_file():
-        return pixels, cells
     lights = {name: illumination_function(read_grey(one) for one in fields[name]) for name in channels}
     crops: list[NDArray[np.generic]] = [np.zeros((0, len(channels), size_px, size_px), np.uint16)]
     rows = []
@@ -123,7 +125,8 @@ def cut_plate(
         planes = [corrected(read_grey(field[name]), lights[name]) for name in channels]
         if len({plane.shape for plane in planes}) > 1:
             raise DataError(f"{field[channels[0]]}: the channels of a field have the sizes {[p.shape for p in planes]}")
-        centres = nuclei_centres(planes[0])
+        nuclei = segment_nuclei(planes[0], split_px=SPLIT_PX, min_area_px=NUCLEUS_PX2[0])
+        centres = nuclei.centres[nuclei.areas <= NUCLEUS_PX2[1]]
         if border == "drop":
             height, width = planes[0].shape
             half = size_px / 2
@@ -150,34 +153,44 @@ def cut_crops(
         out: Folder for `load_crops`.
         size_px: As `cut_plate`.
         border: As `cut_plate`.
-        n_jobs: Plates at a time, each a process of its own.
+        n_jobs: Plates at a time, as `parallel.map_runs`, which runs them.
         reading: Options of `read_fields`.
 
     Returns:
         `out`.
 
     Raises:
-        DataError: As `read_fields` and `cut_plate`; no cell in the whole screen; crops of other settings in `out`.
+        DataError: As `read_fields`; no cell in the whole screen; crops of other plates in `out`, or some that are gone.
+        RuntimeError: As `map_runs`; the plates without an error are kept.
     """
-    from joblib import Parallel, delayed
-
     fields, channels = read_fields(path, **reading)  # type: ignore[arg-type]
-    plates = [part for _, part in fields.groupby("plate", sort=True)]
-    settings = {"size_px": size_px, "border": border, "channels": list(channels), "fields": _digest(fields)}
-    kept = Path(out) / "crops" / "settings.json"
-    if kept.is_file() and read_json(kept) != settings:
-        raise DataError(f"{out}: has crops of other settings or of other fields; give another folder, or delete it")
-    write_json(kept, settings)
-    done = Parallel(n_jobs)(delayed(cut_plate)(part, channels, out, size_px, border) for part in plates)
-    if not any(len(np.load(pixels, mmap_mode="r")) for pixels, _ in done):
+    shards = Path(out) / "crops"
+    plates = {str(name): part for name, part in fields.groupby("plate", sort=True)}
+    strangers = sorted(one.stem for one in shards.glob("*.npy") if one.stem not in plates)
+    if strangers:
+        raise DataError(f"{shards}: has crops of other plates ({', '.join(strangers)}); give another folder")
+    given = {"channels": list(channels), "out": str(Path(out).absolute()), "size_px": size_px, "border": border}
+    runs = [{**given, "plate": name} for name in plates]
+    shared = {name: part.to_csv(index=False) for name, part in plates.items()}
+    done = map_runs(_cut, runs, folder=Path(out) / "work", shared=shared, n_jobs=n_jobs, desc="plates")
+    gone = [name for name in plates if not (shards / f"{name}.npy").is_file()]
+    if gone:
+        raise DataError(f"{shards}: the crops of {', '.join(gone)} are gone; delete {Path(out) / 'work'} to cut anew")
+    if not sum(int(one["cells"]) for one in done):
         raise DataError(
             f"{path}: no nuclei in any of {len(fields)} fields; is {channels[0]} the DNA channel, bright on dark?"
         )
     return Path(out)
 
 
-def _digest(fields: pd.DataFrame) -> str:
-    return hashlib.sha256(fields.to_csv(index=False).encode()).hexdigest()
+def _cut(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """A plate, as a task of `map_runs`; its result is the number of cells, the crops lie where `load_crops` looks."""
+    import pandas as pd
+
+    text = {name: "str" for name in TEXT}
+    fields = pd.read_csv(io.StringIO(shared[run["plate"]]), dtype=text, keep_default_na=False, na_values=[""])
+    pixels, _ = cut_plate(fields, run["channels"], run["out"], run["size_px"], run["border"])
+    return {"cells": len(np.load(pixels, mmap_mode="r"))}
 
 
 def _table_of(root: Path) -> Path:

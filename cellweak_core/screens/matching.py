@@ -67,11 +67,11 @@ def match_treatments(
     asked = _has_partner(compound, moa, batch)
     candidates = np.flatnonzero(asked) if unmatched == "drop" else np.arange(len(unit))
     neighbour = np.full(len(unit), -1)
-    queries = np.flatnonzero(asked)
+    queries, pool = np.flatnonzero(asked), unit if len(candidates) == len(unit) else unit[candidates]
     per_block = max(1, BLOCK_BYTES // (8 * max(1, len(candidates))))
     for start in range(0, len(queries), per_block):
         rows = queries[start : start + per_block]
-        similarity = unit[rows] @ unit[candidates].T
+        similarity = unit[rows] @ pool.T
         similarity[compound[rows, None] == compound[candidates]] = -np.inf
         if batch is not None:
             similarity[batch[rows, None] == batch[candidates]] = -np.inf

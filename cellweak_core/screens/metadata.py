@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellweak_core.files import DataError
+from cellweak_core.tables import TRUTH, separator_hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,8 @@ def read_table(path: Path, may_be_empty: bool = False) -> pd.DataFrame:
             frame = pd.read_csv(path, low_memory=False, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise DataError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {str(error).splitlines()[0]}") from error
-    if len(frame.columns) == 1 and any(mark in str(frame.columns[0]) for mark in ";\t"):
-        mark = "semicolons" if ";" in str(frame.columns[0]) else "tabs"
-        raise DataError(f"{path}: one column only; separate the columns by commas, not {mark}")
+    if hint := separator_hint(frame):
+        raise DataError(f"{path}: one column only{hint}")
     if not len(frame) and not may_be_empty:
         raise DataError(f"{path}: no rows")
     return frame
@@ -170,8 +170,7 @@ def as_text(column: pd.Series) -> pd.Series:
 def _truth(column: pd.Series, path: Path) -> pd.Series:
     import pandas as pd
 
-    words = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
-    known = column.map(lambda value: None if pd.isna(value) else words.get(str(value).strip().lower()))
+    known = as_text(column).str.strip().str.lower().map(TRUTH)
     if known.isna().any():
         row = int(known.isna().to_numpy().argmax())
         found = "an empty cell" if pd.isna(column.iloc[row]) else repr(str(column.iloc[row]))

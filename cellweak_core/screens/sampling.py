@@ -16,6 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from cellweak_core.images import quarter_turned
+
 
 class BalancedSampler:
     """Draws rows so that every class is as likely as another, however many cells it has.
@@ -86,10 +88,7 @@ def augmented(crops_nchw: Tensor, source: torch.Generator, most_shift: float = 0
     moved = crops_nchw.permute(0, 2, 3, 1)[one, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]]
     moved = (moved * inside[..., None]).permute(0, 3, 1, 2)
     moved = torch.where((u[2] < 0.5)[:, None, None, None], moved.flip(3), moved)
-    quarter = (4 * u[3]).long()[:, None, None, None]
-    for turns in (1, 2, 3):
-        moved = torch.where(quarter == turns, moved.rot90(turns, (2, 3)), moved)
-    return moved
+    return quarter_turned(moved, (4 * u[3]).long())
 
 
 def mixed_up(

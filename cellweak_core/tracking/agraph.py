@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regions import Regions, split
 from .graph_cut import asymmetric_costs, cheapest
 from .overlap import link_overlaps
-from .segmentation import Frames, Regions, contrast, split, training_frames, tune
+from .segmentation import Frames, contrast, training_frames, tune
 
 if TYPE_CHECKING:
     import pandas as pd

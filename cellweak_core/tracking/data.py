@@ -119,8 +119,6 @@ def load(
     tables = [path for name in POINT_FILES for path in (root / name, root / f"{name}.gz") if path.is_file()]
     if len(tables) > 1:
         raise DataError(f"{root}: {tables[0].name} and {tables[1].name}; keep one table of positions")
-    if flatten_px < 0:
-        raise ParameterError(f"flatten_px: expected 0 or a blur's standard deviation in px, given {flatten_px}")
     nuclei, known = None, tuple[int, ...]()
     images = _images(root)
     if images is None and sequences(root):
@@ -143,8 +141,26 @@ def load(
         nuclei = _nuclei(root / NUCLEI, axes, colour, source)
         files = [*source.paths, *tables, *(nuclei.paths if nuclei is not None else ())]
     digest, linked = tree_digest(files, root), has_links(points)
-    source = EvenSource(source, flatten_px) if flatten_px else source
-    return TrackingData(source, points, linked, source.name, digest, nuclei, known)
+    return in_light(TrackingData(source, points, linked, source.name, digest, nuclei, known), white_level, flatten_px)
+
+
+def in_light(data: TrackingData, white_level: float, flatten_px: float) -> TrackingData:
+    """The same film under another white level, and in even light; its files are not read again.
+
+    Args:
+        data: As loaded without `flatten_px`.
+        white_level: as `load`.
+        flatten_px: as `load`.
+
+    Raises:
+        ParameterError: `white_level` or `flatten_px` is below 0.
+    """
+    if white_level < 0:
+        raise ParameterError(f"white_level: expected a grey level above 0, or 0 to find it, given {white_level}")
+    if flatten_px < 0:
+        raise ParameterError(f"flatten_px: expected 0 or a blur's standard deviation in px, given {flatten_px}")
+    source = data.source.at_white_level(white_level)
+    return replace(data, source=EvenSource(source, flatten_px) if flatten_px else source)
 
 
 def _require_two(source: FrameSource, root: Path) -> None:

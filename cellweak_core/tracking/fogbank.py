@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regions import Regions, measured, without_small
 from .overlap import link_overlaps
-from .segmentation import Frames, Regions, contrast, measured, tune, without_small
+from .segmentation import Frames, contrast, tune
 
 if TYPE_CHECKING:
     import pandas as pd

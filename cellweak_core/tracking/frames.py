@@ -12,6 +12,7 @@ data in 16-bit files, 65535 otherwise, 1 for floating point.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import operator
 import warnings
@@ -76,6 +77,12 @@ class FrameSource(ABC):
     def where(self, t: int) -> str:
         """Names frame t in an error: the sequence's name and the frame's number."""
         return f"{self.name}, frame {self.numbers[t]}"
+
+    def at_white_level(self, white_level: float) -> FrameSource:
+        """The same frames with another grey level as white; 0 finds it."""
+        other = copy.copy(self)
+        other._given_level, other._found_level = float(white_level), 0.0
+        return other
 
     @property
     def scale(self) -> float:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regions import Regions, split
 from .global_association import Hypothesis, Tracklets, best_explanation, hypotheses
-from .segmentation import Frames, Regions, contrast, phase_contrast_psf, restored, split, tune
+from .segmentation import Frames, contrast, phase_contrast_psf, restored, tune
 from .tracks import LINK_COLUMNS, tracks_table
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .segmentation import Regions, measured
+from ..regions import Regions, measured
 from .tracks import links_table, tracks_table
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the three rebuilt baselines share: contrast, phase-contrast restoration, splitting, measuring and tuning.
+"""What the three rebuilt baselines share: contrast, phase-contrast restoration and tuning.
 
     frame --contrast--> I/B - 1 --restored--> cells bright on 0 --threshold, split--> Regions --> centres
                                                                                         ^
@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regions import Regions
 from .background import quadratic_background
 
 if TYPE_CHECKING:
@@ -42,27 +42,6 @@ class Frames(Protocol):
     def __getitem__(self, t: int, /) -> Array:
         """Frame t."""
         ...
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The cells found in one frame.
-
-    Args:
-        labels: `(Y, X)` int32; 0 is background, cell i (counted from 0) has the label i + 1.
-        centres: `(n, 2)` float64, x and y in px.
-        areas: `(n,)` float64, px.
-        roundness: `(n,)` float64 in [0, 1], short over long axis of the ellipse with the region's moments.
-    """
-
-    labels: Array
-    centres: Array
-    areas: Array
-    roundness: Array
-
-    def __len__(self) -> int:
-        """Number of cells."""
-        return len(self.areas)
 
 
 def contrast(image: Array) -> Array:
@@ -154,68 +133,6 @@ def restored(image: Array, psf: Array, smoothness: float = 0.1, sparseness: floa
     f = irfft2(h.conj() * rfft2(mirrored) / (np.abs(h) ** 2 + smoothness * laplacian.real + sparseness), s=shape)
     rows, columns = (slice(pad[0], pad[0] + n) for pad, n in zip(pads, image.shape, strict=True))
     return np.maximum(f[rows, columns], 0).astype(np.float32)
-
-
-def measured(labels: Array, weights: Array | None = None) -> Regions:
-    """Centre, area and roundness of the regions of a label image; labels are renumbered without gaps.
-
-    Args:
-        labels: `(Y, X)` int, 0 = background.
-        weights: `(Y, X)`, 0 or more: centres become weighted means, as annotators mark the nucleus, where a cell is
-            thickest, and not the middle of its processes. None for plain centroids.
-    """
-    present, compact = np.unique(labels, return_inverse=True)
-    compact = compact.reshape(labels.shape)
-    if not len(present) or present[0] != 0:  # no background at all: np.unique started at a cell
-        compact = compact + 1
-    n = int(compact.max(initial=0))
-    y, x = np.nonzero(compact)
-    at = compact[y, x] - 1
-    area = np.bincount(at, minlength=n).astype(np.float64)
-    w = np.ones(len(at)) if weights is None else weights[y, x].astype(np.float64) + 1e-6
-
-    def mean(values: Array, by: Array) -> Array:
-        return np.bincount(at, values * by, n) / np.maximum(np.bincount(at, by, n), 1e-12)
-
-    ones = np.ones(len(at))
-    dx, dy = x - mean(x, ones)[at], y - mean(y, ones)[at]
-    # A pixel is a square: its own second moment of 1/12 keeps a line one pixel wide from having no width
-    xx, yy, xy = mean(dx * dx, ones) + 1 / 12, mean(dy * dy, ones) + 1 / 12, mean(dx * dy, ones)
-    spread = np.sqrt((xx - yy) ** 2 / 4 + xy**2)
-    small, large = np.maximum((xx + yy) / 2 - spread, 0), (xx + yy) / 2 + spread
-    return Regions(compact.astype(np.int32), np.stack([mean(x, w), mean(y, w)], 1), area, np.sqrt(small / large))
-
-
-def split(mask: Array, height: Array, min_distance_px: int, min_area_px: int) -> Regions:
-    """Part a foreground into cells: one basin of a watershed for each peak of `height` inside it.
-
-    Args:
-        mask: `(Y, X)` bool.
-        height: `(Y, X)` float, high in the middle of cells (a distance transform, or smoothed brightness).
-        min_distance_px: Two peaks are at least this far apart.
-        min_area_px: Smaller regions are dropped.
-
-    Returns:
-        Regions whose centres are weighted by `height`.
-    """
-    from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import watershed
-
-    components, n = ndimage.label(mask)
-    if n == 0:
-        return measured(np.zeros(mask.shape, np.int32))
-    peaks = peak_local_max(height, min_distance=min_distance_px, labels=components, exclude_border=False)
-    markers = np.zeros(mask.shape, np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels = watershed(-height, markers, mask=mask)
-    return measured(without_small(labels, min_area_px), np.where(mask, height, 0))
-
-
-def without_small(labels: Array, min_area_px: int) -> Array:
-    """The label image without regions of fewer than `min_area_px` pixels."""
-    small = np.bincount(labels.ravel()) < min_area_px
-    return np.where(small[labels], 0, labels)
 
 
 def training_frames(points: pd.DataFrame, max_frames: int) -> list[int]:
