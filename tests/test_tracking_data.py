@@ -190,6 +190,11 @@ def test_the_check_lists_broken_frames(tmp_path: Path) -> None:
     assert len(load(tmp_path).source) == 6  # frames are read when they are needed
 
 
+def test_the_check_says_when_one_frame_is_too_few(tmp_path: Path) -> None:
+    text = "\n".join(check(lay(tmp_path, table=tracks().query("frame == 1"))))
+    assert "positions in one frame only: training needs them in two or more" in text
+
+
 def test_gaps_and_single_cells_in_the_check(tmp_path: Path) -> None:
     table = pd.DataFrame({"frame": [0, 2, 3], "id": [1, 1, 2], "x": [1.0, 2, 3], "y": [4.0, 4, 4]})
     text = "\n".join(check(lay(tmp_path, table=table)))

@@ -62,6 +62,12 @@ def test_each_sentence_has_its_numbers(value: "dict[tuple[str, str, str], float]
     assert_printed(text, value, printed)
 
 
+def test_the_real_f1_beside_the_simulated_one_is_the_recorded(value: "dict[tuple[str, str, str], float]") -> None:
+    text = (BOOK / "tracking.md").read_text(encoding="utf-8").split("## Links read out")[1].split("## Tracks (")[0]
+    printed = {("Table 3", f"BF-prop ({when})", "BMP2, F1"): f1 for when, f1 in (("5 min", ".923"), ("25 min", ".913"))}
+    assert_printed(text, value, printed)
+
+
 def test_each_comparison_holds(value: "dict[tuple[str, str, str], float]") -> None:
     rows = load_results(BOOK / "recorded" / "tracking-c2c12")[0].set_index(["item", "row", "column"])
     for part in ("left to right", "right to left"):

@@ -81,6 +81,8 @@ def _cells(points: pd.DataFrame, source: FrameSource, annotated: Sequence[int]) 
     line = f"{len(points)} positions: {known.min()} to {known.max()} cells per frame, median {np.median(known):g}"
     empty = [source.numbers[t] for t in annotated if not counts[t]]
     yield line + (f"; {len(empty)} frames without cells: {_some(empty)}" if empty else "")
+    if len(annotated) < 2:
+        yield "positions in one frame only: training needs them in two or more"
     unknown = [source.numbers[t] for t in sorted(set(range(len(source))) - set(annotated))]
     if unknown:
         what = "frames without positions: detectors do not learn from them, and they are not scored"
