@@ -89,14 +89,7 @@ class Crops:
             IndexError: No such cell.
             ValueError: Neither indices nor a mask.
         """
-        asked = np.asarray(rows)
-        if asked.dtype == bool and asked.shape == (len(self),):
-            asked = np.flatnonzero(asked)
-        if asked.size and asked.dtype.kind not in "iu":
-            raise ValueError(f"rows: expected indices or a mask of {len(self)} cells, got {asked.dtype} {asked.shape}")
-        wanted = asked.astype(np.int64).ravel()
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"{self.name}: cells {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
+        wanted = self._indices(rows)
         height, width = self.size
         out = np.empty((len(wanted), len(self.channels), height, width), self.parts[0].dtype)
         part = np.searchsorted(self._ends, wanted, side="right")
@@ -111,6 +104,17 @@ class Crops:
             out[at] = pixels[back]
         return out
 
+    def _indices(self, rows: ArrayLike) -> NDArray[np.int64]:
+        asked = np.asarray(rows)
+        if asked.dtype == bool and asked.shape == (len(self),):
+            asked = np.flatnonzero(asked)
+        if asked.size and asked.dtype.kind not in "iu":
+            raise ValueError(f"rows: expected indices or a mask of {len(self)} cells, got {asked.dtype} {asked.shape}")
+        wanted = asked.astype(np.int64).ravel()
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"{self.name}: cells {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
+        return wanted
+
     def batch(self, rows: ArrayLike) -> Tensor:
         """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1].
 
@@ -118,11 +122,12 @@ class Crops:
             DataError: Pixels below 0 or that are no numbers, with the cell's row.
             IndexError, ValueError: As `raw`.
         """
-        pixels = self.raw(rows)
+        wanted = self._indices(rows)
+        pixels = self.raw(wanted)
         if pixels.dtype.kind == "f":
             good = (np.isfinite(pixels) & (pixels >= 0)).all((1, 2, 3))
             if not good.all():
-                cell = np.asarray(rows).ravel()[int(good.argmin())]
+                cell = wanted[int(good.argmin())]
                 raise DataError(f"{self.name}: crop {cell} has pixels below 0 or that are no numbers; light is not")
         return rescaled(torch.from_numpy(pixels.astype(np.float32)))
 

@@ -122,13 +122,11 @@ def completed(
     for name in TEXT:
         if name in out:
             out[name] = as_text(out[name])
-    for name, hint in (("plate", ""), ("well", ""), ("compound", f", or {controls[0]} where nothing was added")):
-        if out[name].isna().any():
-            row = int(out[name].isna().to_numpy().argmax())
-            raise DataError(f"{at_row(path, row)}: no {name}; name it{hint}")
+    for name in ("plate", "well"):
+        _refuse_empty(out, name, path)
+    _refuse_empty(out, "compound", path, f", or {controls[0]} where nothing was added")
     own = [name for name in key if name in out]
-    twice = out.duplicated(own) if own else out["plate"].isin([])
-    if twice.any():
+    if own and (twice := out.duplicated(own)).any():
         row = int(twice.to_numpy().argmax())
         where = ", ".join(f"{name} {out[name].iloc[row]}" for name in own)
         raise DataError(f"{at_row(path, row)}: {where} is there twice; keep one row for each")
@@ -137,10 +135,15 @@ def completed(
         require_control(out, controls, path)
     if "batch" not in out or out["batch"].isna().all():
         out["batch"] = out["plate"].str.split("_").str[0]
-    if out["batch"].isna().any():
-        raise DataError(f"{at_row(path, int(out['batch'].isna().to_numpy().argmax()))}: no batch; name it")
+    _refuse_empty(out, "batch", path)
     out["concentration"] = _doses(out, path)
     return out
+
+
+def _refuse_empty(metadata: pd.DataFrame, name: str, path: Path, hint: str = "") -> None:
+    empty = metadata[name].isna().to_numpy()
+    if empty.any():
+        raise DataError(f"{at_row(path, int(empty.argmax()))}: no {name}; name it{hint}")
 
 
 def require_control(metadata: pd.DataFrame, controls: Sequence[str], path: Path) -> None:
