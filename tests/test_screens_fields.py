@@ -166,10 +166,11 @@ def test_a_killed_cut_goes_on_and_other_settings_cut_again(tmp_path: Path, monke
     fields.cut_crops(root, out, size_px=32)
     assert len(cut) == 5
     assert load_crops(out).size == (32, 32)
+    with pytest.raises(DataError, match="the crops of Week1_1, Week2_2 are gone or were cut otherwise since"):
+        fields.cut_crops(root, out, size_px=48)  # done before, and 32 px since
     (out / "crops" / "Week1_1.npy").unlink()
-    with pytest.raises(DataError, match=r"the crops of Week1_1 are gone; delete .*work"):
+    with pytest.raises(DataError, match="the crops of Week1_1 are gone or were cut otherwise"):
         fields.cut_crops(root, out, size_px=32)
-    (out / "crops" / "Week1_1.npy").write_bytes(b"")
     (out / "crops" / "another.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"has crops of other plates \(another\)"):
         fields.cut_crops(root, out, size_px=32)
@@ -185,6 +186,9 @@ def test_cells_at_the_border_are_padded_or_dropped(tmp_path: Path) -> None:
     assert counts == {"pad": 10, "drop": 8}
     with pytest.raises(ValueError, match="border: expected pad or drop"):
         fields.cut_plate(part, channels, tmp_path, 48, "mirror")
+    for name in ("../up", "a/b"):
+        with pytest.raises(DataError, match="a file of its name"):
+            fields.cut_plate(part.assign(plate=name), channels, tmp_path / "x", 48)
     with pytest.raises(DataError, match="expected those of one plate, got Week1_1, Week2_2"):
         fields.cut_plate(table, channels, tmp_path / "x", 48)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellweak_core.files import DataError, atomic_path
+from cellweak_core.files import DataError, atomic_path, sha256
 from cellweak_core.images import read_grey
 from cellweak_core.parallel import map_runs
 from cellweak_core.regions import segment_nuclei
@@ -107,7 +107,8 @@ def cut_plate(
 
     Raises:
         ValueError: Another border.
-        DataError: Several plates, an image that cannot be read or has another size.
+        DataError: Several plates, a plate's name that is none of a file, an image that cannot be read or has another
+            size.
     """
     import pandas as pd
 
@@ -116,6 +117,8 @@ def cut_plate(
     plates = fields["plate"].unique()
     if len(plates) != 1:
         raise DataError(f"fields: expected those of one plate, got {', '.join(map(str, plates)) or 'none'}")
+    if Path(str(plates[0])).name != plates[0]:
+        raise DataError(f"plate {plates[0]!r}: its crops go to a file of its name, which takes no /; rename it")
     pixels = Path(out) / "crops" / f"{plates[0]}.npy"
     cells = pixels.with_suffix(".csv")
     lights = {name: illumination_function(read_grey(one) for one in fields[name]) for name in channels}
@@ -160,7 +163,7 @@ def cut_crops(
         `out`.
 
     Raises:
-        DataError: As `read_fields`; no cell in the whole screen; crops of other plates in `out`, or some that are gone.
+        DataError: As `read_fields`; no cell in the whole screen; crops in `out` of other plates or cut otherwise since.
         RuntimeError: As `map_runs`; the plates without an error are kept.
     """
     fields, channels = read_fields(path, **reading)  # type: ignore[arg-type]
@@ -173,9 +176,13 @@ def cut_crops(
     runs = [{**given, "plate": name} for name in plates]
     shared = {name: part.to_csv(index=False) for name, part in plates.items()}
     done = map_runs(_cut, runs, folder=Path(out) / "work", shared=shared, n_jobs=n_jobs, desc="plates")
-    gone = [name for name in plates if not (shards / f"{name}.npy").is_file()]
-    if gone:
-        raise DataError(f"{shards}: the crops of {', '.join(gone)} are gone; delete {Path(out) / 'work'} to cut anew")
+    # a plate that was cut before is not cut again, so its files may since have gone, or been cut otherwise
+    other = [name for name, one in zip(plates, done, strict=True) if _what(shards / f"{name}.npy") != one]
+    if other:
+        raise DataError(
+            f"{shards}: the crops of {', '.join(other)} are gone or were cut otherwise since; give another folder, or "
+            f"delete {Path(out)} to cut anew"
+        )
     if not sum(int(one["cells"]) for one in done):
         raise DataError(
             f"{path}: no nuclei in any of {len(fields)} fields; is {channels[0]} the DNA channel, bright on dark?"
@@ -184,13 +191,21 @@ def cut_crops(
 
 
 def _cut(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
-    """A plate, as a task of `map_runs`; its result is the number of cells, the crops lie where `load_crops` looks."""
+    """A plate, as a task of `map_runs`; the crops lie where `load_crops` looks, the result says what they are."""
     import pandas as pd
 
     text = {name: "str" for name in TEXT}
     fields = pd.read_csv(io.StringIO(shared[run["plate"]]), dtype=text, keep_default_na=False, na_values=[""])
-    pixels, _ = cut_plate(fields, run["channels"], run["out"], run["size_px"], run["border"])
-    return {"cells": len(np.load(pixels, mmap_mode="r"))}
+    return _what(cut_plate(fields, run["channels"], run["out"], run["size_px"], run["border"])[0])
+
+
+def _what(pixels: Path) -> dict[str, Any]:
+    """What a shard is: its cells, their shape, and its table, in which the fields and the border show."""
+    cells = pixels.with_suffix(".csv")
+    if not (pixels.is_file() and cells.is_file()):
+        return {}
+    n, *shape = np.load(pixels, mmap_mode="r").shape
+    return {"cells": n, "shape": list(shape), "table": sha256(cells)}
 
 
 def _table_of(root: Path) -> Path:
