@@ -10,12 +10,15 @@ texture and intensity here, and must not see the batch.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .crops import Crops
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float32]
 CHANNELS = ("DNA", "tubulin", "actin")
@@ -73,27 +76,54 @@ def simulate_screen(plan: Plan = Plan(), seed: int = 0) -> Crops:  # noqa: B008 
 
     if min(plan[:7]) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
         raise ValueError(f"plan: expected counts of 1 or more and crops of 32 px or more, got {plan}")
-    rows = pd.DataFrame(_wells(plan))
-    rows = rows.loc[rows.index.repeat(plan.cells)].reset_index(drop=True)
+    wells = pd.DataFrame(wells_of(plan))
+    effects = effects_of_wells(plan, wells, seed)
+    wells = wells.drop(columns=["mechanism", "own", "dose"]).assign(site=1)
+    return photographed(wells, effects, plan.cells, plan.size_px, plan.batch_effect, seed, "simulated screen")
+
+
+def photographed(
+    wells: pd.DataFrame,
+    effects: NDArray[np.float64],
+    cells: int,
+    size_px: int,
+    batch_effect: float,
+    seed: int,
+    name: str,
+) -> Crops:
+    """Crops of the cells of wells whose effects are given.
+
+    Args:
+        wells: A row for each: plate, well, batch and what else its cells are to have.
+        effects: `(n_wells, 13)`, row for row: where in `PROPERTIES` the well's cells lie around.
+        cells: Of each well.
+        size_px: Side of the crops.
+        batch_effect: As `Plan`.
+        seed: Of cells, drawing and cameras.
+        name: Of the data set.
+
+    Returns:
+        As `simulate_screen`.
+    """
+    import pandas as pd
+
+    repeated = wells.index.repeat(cells)
+    rows, at = wells.loc[repeated].reset_index(drop=True), effects[np.repeat(np.arange(len(wells)), cells)]
     rng = np.random.default_rng([seed, 1])
-    effects = _effects(plan, np.random.default_rng([seed, 2]))
-    at = np.array([effects[m, c] for m, c in zip(rows["mechanism"], rows["own"], strict=True)])
-    dose = rows["dose"].to_numpy()[:, None]
-    wells, well = np.unique(rows["plate"] + rows["well"], return_inverse=True)
-    of_well = rng.normal(0, SPREAD / 4, (len(wells), len(PROPERTIES)))[well]
-    properties = at * dose + of_well + rng.normal(0, SPREAD, (len(rows), len(PROPERTIES)))
+    names, well = np.unique(rows["plate"] + rows["well"], return_inverse=True)
+    of_well = rng.normal(0, SPREAD / 4, (len(names), len(PROPERTIES)))[well]
+    properties = at + of_well + rng.normal(0, SPREAD, (len(rows), len(PROPERTIES)))
     drawn = [
-        draw(properties[k : k + 256], plan.size_px, np.random.default_rng([seed, 3, k]))
-        for k in range(0, len(rows), 256)
+        draw(properties[k : k + 256], size_px, np.random.default_rng([seed, 3, k])) for k in range(0, len(rows), 256)
     ]
-    batch, camera = rows["batch"].to_numpy(str), np.random.default_rng([seed, 4])
-    seen = _photographed(np.concatenate(drawn), batch, plan.batch_effect, camera)
-    cells = rows.drop(columns=["mechanism", "own", "dose"]).assign(site=1)
-    cells = pd.concat([cells, pd.DataFrame(properties, columns=list(PROPERTIES))], axis=1)
-    return Crops([seen], "NCHW", CHANNELS, cells, "simulated screen")
+    batch, rng = rows["batch"].to_numpy(str), np.random.default_rng([seed, 4])
+    seen = _seen(np.concatenate(drawn), batch, batch_effect, rng)
+    table = pd.concat([rows, pd.DataFrame(properties, columns=list(PROPERTIES))], axis=1)
+    return Crops([seen], "NCHW", CHANNELS, table, name)
 
 
-def _wells(plan: Plan) -> list[dict[str, object]]:
+def wells_of(plan: Plan) -> list[dict[str, object]]:
+    """A row for each well, plate by plate; `mechanism` (-1 for controls), `own` and `dose` are for the drawing."""
     rows = list[dict[str, object]]()
     for batch in range(plan.batches):
         treatments = [
@@ -114,13 +144,25 @@ def _wells(plan: Plan) -> list[dict[str, object]]:
     return rows
 
 
+def effects_of_wells(plan: Plan, wells: pd.DataFrame, seed: int) -> NDArray[np.float64]:
+    """`(n_wells, 13)`, see `PROPERTIES`: of each well's mechanism and compound, by its dose; 0 for controls."""
+    effects = _effects(plan, np.random.default_rng([seed, 2]))
+    at = np.array([effects[m, c] for m, c in zip(wells["mechanism"], wells["own"], strict=True)])
+    return at * wells["dose"].to_numpy()[:, None]
+
+
+def directions(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`(n, 13)` of length 1; orthogonal as long as there are any, so that no two effects are alike by chance."""
+    d = len(PROPERTIES)
+    return np.concatenate([np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(-(-n // d))])[:n]
+
+
 def _effects(plan: Plan, rng: np.random.Generator) -> NDArray[np.float64]:
     """`(n_mechanisms + 1, compounds, properties)`; the last, which -1 finds, is the controls': none."""
     d = len(PROPERTIES)
-    # Orthogonal directions as long as there are any, so that no two mechanisms are alike by chance.
-    directions = np.concatenate([np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(-(-plan.n_mechanisms // d))])
+    main = directions(plan.n_mechanisms, rng)
     own = rng.normal(0, 0.25 / np.sqrt(d), (plan.n_mechanisms, plan.compounds, d))
-    effects = 10 * SPREAD * plan.effect * (directions[: plan.n_mechanisms, None] + own) / 2
+    effects = 10 * SPREAD * plan.effect * (main[:, None] + own) / 2
     return np.concatenate([effects, np.zeros((1, plan.compounds, d))])
 
 
@@ -179,7 +221,26 @@ def draw(properties: NDArray[np.float64], size_px: int, rng: np.random.Generator
     return np.stack(light, 1).astype(np.float32)
 
 
-def _photographed(light: Floats, batch: NDArray[np.str_], size: float, rng: np.random.Generator) -> NDArray[np.uint16]:
+def camera(size: float, n_channels: int, rng: np.random.Generator) -> tuple[Floats, Floats, float]:
+    """What is a batch's own: gain and background of each channel, both `(C, 1, 1)`, and blur, px.
+
+    Args:
+        size: As `Plan.batch_effect`.
+        n_channels: C.
+        rng: Of the batch.
+    """
+    gain = np.exp(rng.normal(0, 0.25 * size, (n_channels, 1, 1))).astype(np.float32)
+    background = (0.03 * np.exp(rng.normal(0, 0.4 * size, (n_channels, 1, 1)))).astype(np.float32)
+    return gain, background, 0.5 + 0.4 * size * rng.uniform()
+
+
+def exposed(level: Floats, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Light, about 0 to 1, as a camera counts it: with shot noise, uint16."""
+    noise = np.sqrt(level.clip(0)) * 0.02 * rng.standard_normal(level.shape, dtype=np.float32)
+    return np.rint(np.clip((level + noise) * WHITE, 0, 65535)).astype(np.uint16)
+
+
+def _seen(light: Floats, batch: NDArray[np.str_], size: float, rng: np.random.Generator) -> NDArray[np.uint16]:
     """What the camera of each batch makes of it: blur, gain, background, light that falls off, shot noise; uint16."""
     from scipy.ndimage import gaussian_filter
 
@@ -188,11 +249,8 @@ def _photographed(light: Floats, batch: NDArray[np.str_], size: float, rng: np.r
     slope = np.linspace(-0.5, 0.5, width, dtype=np.float32)
     for name in np.unique(batch):
         rows = np.flatnonzero(batch == name)
-        gain = np.exp(rng.normal(0, 0.25 * size, (1, n_channels, 1, 1))).astype(np.float32)
-        back = (0.03 * np.exp(rng.normal(0, 0.4 * size, (1, n_channels, 1, 1)))).astype(np.float32)
-        blur = 0.5 + 0.4 * size * rng.uniform()
+        gain, background, blur = camera(size, n_channels, rng)
         fall = rng.normal(0, 0.15 * size, (len(rows), 1, 1, 1)).astype(np.float32)  # where in its field a cell lies
-        level = gaussian_filter(light[rows], (0, 0, blur, blur)) * gain * (1 + fall * slope) + back
-        level += np.sqrt(level.clip(0)) * 0.02 * rng.standard_normal(level.shape, dtype=np.float32)
-        out[rows] = np.rint(np.clip(level * WHITE, 0, 65535)).astype(np.uint16)
+        seen = gaussian_filter(light[rows], (0, 0, blur, blur)) * gain * (1 + fall * slope) + background
+        out[rows] = exposed(seen, rng)
     return out
