@@ -1,0 +1,179 @@
+"""What the wing's pictures share: crops as colour images, a look for every name, a sentence instead of a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..plotting import COLOURS, bare, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+Order = Sequence[int | None]
+CONTROL = "#B9B9B9"  # controls in every figure
+INK, FAINT = "#333333", "#777777"
+OTHERS = "others"
+MARKERS = "os^DvP"
+MOST = 24  # names that can be told apart; len(COLOURS) and len(MARKERS) meet again after as many
+_PERCENTILES = (1.0, 99.7)
+
+
+class Look(NamedTuple):
+    """How a name is drawn."""
+
+    colour: str
+    marker: str
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A colour and a marker for each name; no two share both, and neighbours in the list share neither.
+
+    Args:
+        names: Different ones, in the order of the legend. Those after the `MOST`-th share one grey look.
+    """
+    found = {name: Look(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]) for k, name in enumerate(names[:MOST])}
+    return found | dict.fromkeys(names[MOST:], Look("#555555", "x"))
+
+
+def named(labels: Sequence[object], control: ArrayLike) -> tuple[list[str], Array]:
+    """Names for a legend.
+
+    Args:
+        labels: `(n,)` mechanisms or genes; None or NaN where not known.
+        control: `(n,)` bool; these have no name.
+
+    Returns:
+        The names of the others, at most `MOST` and sorted as people do, "not known" last; and `(n,)` the name of each
+        row: rare ones are `OTHERS` where there are more names, "" for controls.
+    """
+    import pandas as pd
+
+    controls = np.asarray(control, bool)
+    unknown = pd.isna(np.asarray(labels, object))
+    texts: Array = np.array(["not known" if no else str(one) for one, no in zip(labels, unknown, strict=True)], object)
+    texts[controls] = ""
+    counts = pd.Series(texts[~controls], dtype=object).value_counts()
+    kept = list(counts.index)
+    if len(kept) > MOST:
+        kept = kept[: MOST - 1]
+        texts[~np.isin(texts.astype(str), ["", *kept])] = OTHERS
+        kept.append(OTHERS)
+    last = ("not known", OTHERS)
+    return sorted(kept, key=lambda name: (name in last, name.lower())), texts
+
+
+def channel_limits(crops: ArrayLike) -> list[tuple[float, float]]:
+    """Black and white of each channel, over all crops `(n, C, H, W)`: 1st and 99.7th percentile."""
+    values = _crops(crops)
+    found = np.percentile(values, _PERCENTILES, axis=(0, 2, 3)) if len(values) else np.zeros((2, values.shape[1]))
+    return [(float(low), float(high)) for low, high in found.T]
+
+
+def composite(
+    crops: ArrayLike, order: Order | None = None, limits: Sequence[tuple[float, float]] | None = None
+) -> NDArray[np.uint8]:
+    """Crops as colour images, every channel on its own scale.
+
+    Args:
+        crops: `(n, C, H, W)` numbers of any unit.
+        order: Which channel is red, green and blue; None for no light. By default the first channel (DNA) is blue,
+            the second green, the third red; two channels are magenta and green, one is grey.
+        limits: Black and white of each channel, in the crops' unit; by default `channel_limits` of these crops.
+
+    Returns:
+        `(n, H, W, 3)` uint8.
+
+    Raises:
+        ValueError: Other axes; a channel that is not there; not a pair of limits for each channel.
+    """
+    values = _crops(crops)
+    n_channels = values.shape[1]
+    if order is None:
+        order = {1: (0, 0, 0), 2: (0, 1, 0)}.get(n_channels, (2, 1, 0))
+    if len(order) != 3 or any(k is not None and not 0 <= k < n_channels for k in order):
+        raise ValueError(f"order: expected three channels of 0 to {n_channels - 1}, or None, got {tuple(order)}")
+    limits = channel_limits(values) if limits is None else list(limits)
+    if len(limits) != n_channels:
+        raise ValueError(f"limits: expected {n_channels} pairs, one for each channel, got {len(limits)}")
+    out = np.zeros((*values.shape[:1], *values.shape[2:], 3), np.uint8)
+    for colour, channel in enumerate(order):
+        if channel is not None:
+            low, high = limits[channel]
+            shown = (values[:, channel].astype(np.float64) - low) / (high - low if high > low else 1.0)
+            out[..., colour] = np.round(255 * np.clip(shown, 0, 1))
+    return out
+
+
+def _crops(crops: ArrayLike) -> Array:
+    values = np.asarray(crops)
+    if values.ndim != 4 or values.dtype.kind not in "fiu" or values.shape[1] < 1:
+        raise ValueError(f"crops: expected numbers (n, C, H, W), got {values.dtype} of shape {values.shape}")
+    return values
+
+
+def mosaic(images: ArrayLike, n_columns: int, gap_px: int = 2) -> NDArray[np.uint8]:
+    """Images `(n, H, W, 3)` side by side as one, white between them: `(rows * H, columns * W, 3)` and the gaps."""
+    shown = np.asarray(images)
+    n, height, width, _ = shown.shape
+    n_rows = -(-n // n_columns)
+    out = np.full((n_rows * (height + gap_px) - gap_px, n_columns * (width + gap_px) - gap_px, 3), 255, np.uint8)
+    for k, image in enumerate(shown):
+        top, left = k // n_columns * (height + gap_px), k % n_columns * (width + gap_px)
+        out[top : top + height, left : left + width] = image
+    return out
+
+
+def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - as matplotlib
+    """`plt.subplots`, imported when it is needed."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(*args, **kwargs)
+
+
+def sentence(text: str) -> Figure:
+    """A figure that says why there is none."""
+    with style():
+        figure, axis = subplots(figsize=(7.0, 1.0))
+        bare(axis)
+        axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
+    return figure
+
+
+def show(axis: Axes, image: Array, title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's
+    """An image without ticks."""
+    axis.imshow(image, **look)
+    axis.set_title(title, fontsize=9)
+    bare(axis)
+
+
+def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = INK, line: str = "-") -> None:
+    """Between two places of an axis, in its data's units."""
+    look = {"arrowstyle": "-|>,head_width=0.22,head_length=0.4", "color": colour, "linestyle": line, "linewidth": 1.2}
+    axis.annotate("", xy=end, xytext=start, arrowprops={**look, "shrinkA": 0, "shrinkB": 0})
+
+
+def require(table: Any, columns: Sequence[str], what: str = "table") -> None:  # noqa: ANN401 - a frame
+    """Refuses a table without some columns.
+
+    Raises:
+        ValueError: Names what is missing and what there is.
+    """
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(f"{what}: columns {', '.join(missing)} are missing; found {', '.join(map(str, table))}")
+
+
+def key(colours: Mapping[str, Look], size: float = 6.0) -> list[Any]:
+    """Handles of a legend."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], linestyle="", marker=one.marker, color=one.colour, markersize=size, label=name)
+        for name, one in colours.items()
+    ]
