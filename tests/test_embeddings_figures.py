@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from cellweak_core.embeddings import drawing, figures
-from cellweak_core.embeddings.figures_drawings import _as_people_sort, _places
+from cellweak_core.embeddings.figures_drawings import _places
 
 NAN = float("nan")
 
@@ -193,7 +193,7 @@ def test_wells_have_places() -> None:
     free = _places(pd.Series(["left", "middle", "right", "left"]))
     assert len({tuple(one) for one in free.tolist()}) == 3
     assert free[0].tolist() == free[3].tolist()
-    assert sorted(["w10", "w2", "a"], key=_as_people_sort) == ["a", "w2", "w10"]
+    assert sorted(["w10", "w2", "a"], key=drawing.as_people_sort) == ["a", "w2", "w10"]
 
 
 def test_the_workflow_says_what_is_not_there() -> None:

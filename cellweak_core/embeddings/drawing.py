@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ Array = NDArray[Any]
 Order = Sequence[int | None]
 CONTROL = "#B9B9B9"  # controls in every figure
 INK, FAINT = "#333333", "#777777"
-OTHERS = "others"
+UNKNOWN, OTHERS = "not known", "others"  # drawn as grey crosses
 MARKERS = "os^DvP"
 MOST = 24  # names that can be told apart; len(COLOURS) and len(MARKERS) meet again after as many
 _PERCENTILES = (1.0, 99.7)
@@ -38,7 +39,15 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
         names: Different ones, in the order of the legend. Those after the `MOST`-th share one grey look.
     """
     found = {name: Look(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]) for k, name in enumerate(names[:MOST])}
-    return found | dict.fromkeys(names[MOST:], Look("#555555", "x"))
+    found |= dict.fromkeys(names[MOST:], Look("#444444", "x"))
+    grey = {UNKNOWN: Look("#8C8C8C", "x"), OTHERS: Look("#444444", "x")}
+    return {name: grey.get(name, look) for name, look in found.items()}
+
+
+def as_people_sort(name: object) -> list[tuple[bool, int, str]]:
+    """Key for `sorted`: week 2 before week 10, and capitals beside small letters."""
+    parts = re.split(r"([0-9]+)", str(name).lower())
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def named(labels: Sequence[object], control: ArrayLike) -> tuple[list[str], Array]:
@@ -49,14 +58,14 @@ def named(labels: Sequence[object], control: ArrayLike) -> tuple[list[str], Arra
         control: `(n,)` bool; these have no name.
 
     Returns:
-        The names of the others, at most `MOST` and sorted as people do, "not known" last; and `(n,)` the name of each
+        The names of the others, at most `MOST` and sorted as people do, `UNKNOWN` last; and `(n,)` the name of each
         row: rare ones are `OTHERS` where there are more names, "" for controls.
     """
     import pandas as pd
 
     controls = np.asarray(control, bool)
     unknown = pd.isna(np.asarray(labels, object))
-    texts: Array = np.array(["not known" if no else str(one) for one, no in zip(labels, unknown, strict=True)], object)
+    texts: Array = np.array([UNKNOWN if no else str(one) for one, no in zip(labels, unknown, strict=True)], object)
     texts[controls] = ""
     counts = pd.Series(texts[~controls], dtype=object).value_counts()
     kept = list(counts.index)
@@ -64,8 +73,8 @@ def named(labels: Sequence[object], control: ArrayLike) -> tuple[list[str], Arra
         kept = kept[: MOST - 1]
         texts[~np.isin(texts.astype(str), ["", *kept])] = OTHERS
         kept.append(OTHERS)
-    last = ("not known", OTHERS)
-    return sorted(kept, key=lambda name: (name in last, name.lower())), texts
+    last = (UNKNOWN, OTHERS)
+    return sorted(kept, key=lambda name: (name in last, as_people_sort(name))), texts
 
 
 def channel_limits(crops: ArrayLike) -> list[tuple[float, float]]:

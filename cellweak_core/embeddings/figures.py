@@ -107,10 +107,11 @@ def single_cells(panels: Mapping[str, pd.DataFrame], label: str = "mechanism", m
     with style():
         n = len(panels)
         rows = -(-(len(names) + 1) // 4)
-        figure, axes = subplots(1, n, figsize=(7.8, min(7.2 / n, 4.2) + 0.95 + 0.2 * rows), squeeze=False)
+        side = min(7.2 / n, 4.2)  # of a panel, in
+        figure, axes = subplots(1, n, figsize=(7.8, side + 0.95 + 0.2 * rows), squeeze=False)
         for axis, (title, panel), own in zip(axes[0], panels.items(), np.split(texts, ends[:-1]), strict=True):
             x, y = panel["x"].to_numpy(float), panel["y"].to_numpy(float)
-            size = float(np.clip(3500 / max(1, len(x)), 2.5, 16))
+            size = float(np.clip(700 * side**2 / max(1, len(x)), 3.0, 16.0))
             axis.scatter(*_at(x, y, own == ""), s=size, color=CONTROL, linewidths=0, rasterized=True)
             # in one random order: a mechanism drawn last would hide the others
             order = np.random.default_rng(0).permutation(np.flatnonzero(own != ""))

@@ -17,6 +17,7 @@ from .drawing import (
     Array,
     Look,
     Order,
+    as_people_sort,
     composite,
     key,
     looks,
@@ -55,7 +56,7 @@ def collection(cells: pd.DataFrame, n_batches: int = 3, n_plates: int = 2) -> Fi
     by = "moa" if "moa" in cells and cells.loc[~cells["control"].astype(bool), "moa"].notna().any() else "compound"
     names, texts = named(list(wells[by]), wells["control"])
     look = looks(names)
-    batches = sorted(set(wells["batch"]), key=_as_people_sort)
+    batches = sorted(set(wells["batch"]), key=as_people_sort)
     places = _places(wells["well"])
     with style():
         columns, rows = (
@@ -71,7 +72,7 @@ def collection(cells: pd.DataFrame, n_batches: int = 3, n_plates: int = 2) -> Fi
                 axis.set_visible(False)
         for batch, line in zip(batches, axes.T, strict=False):
             own = wells["batch"] == batch
-            plates = sorted(set(wells.loc[own, "plate"]), key=_as_people_sort)
+            plates = sorted(set(wells.loc[own, "plate"]), key=as_people_sort)
             for k, (plate, axis) in enumerate(zip(plates, line, strict=False)):
                 here = (own & (wells["plate"] == plate)).to_numpy()
                 _plate(axis, places[here], texts[here], look, extent)
@@ -97,11 +98,6 @@ def _count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
-def _as_people_sort(name: object) -> list[tuple[bool, int, str]]:
-    """Week 2 before week 10."""
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", str(name))]
-
-
 def _places(wells: pd.Series) -> Array:
     """Row and column of each well, `(n, 2)`; names that are none are laid out in their order."""
     found = [re.fullmatch(r"([A-Za-z]{1,2})[ _-]?0*(\d+)", str(well)) for well in wells]
@@ -122,8 +118,9 @@ def _plate(axis: Axes, places: Array, texts: Array, look: Mapping[str, Look], ex
     axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     from matplotlib.patches import FancyBboxPatch
 
+    rounding = min(0.4, 0.05 * (right - left))
     corner, size = (left + 0.3, top + 0.3), (right - left - 0.6, bottom - top - 0.6)
-    axis.add_patch(FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.4", facecolor="#F6F6F6",
+    axis.add_patch(FancyBboxPatch(corner, *size, boxstyle=f"round,pad=0,rounding_size={rounding}", facecolor="#F6F6F6",
                                   edgecolor="#AAAAAA", linewidth=0.8))  # fmt: skip
     points = float(np.clip(100 / max(right - left, 1.4 * (bottom - top)), 1.5, 9))
     for name in dict.fromkeys(texts):

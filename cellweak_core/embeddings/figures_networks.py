@@ -31,7 +31,8 @@ def network(
 
     Args:
         crop: `(C, H, W)`, a cell.
-        layers: Name, channels and side (px; 1 for a vector) of each layer's output, from input to output.
+        layers: Name, channels and side (px; 1 for a vector) of each layer's output, from input to output; up to
+            about ten can be read.
         n_classes: Treatments to be told apart.
         n_parameters: Weights in all; 0 leaves them out.
         features: Which of the layers features are taken from; by default the last.
@@ -50,7 +51,8 @@ def network(
     step = float(np.clip(8 / n, 0.85, 1.6))
     halves = [0.66 + 0.75 * np.log2(size) / max(1.0, np.log2(largest)) for _, _, size in layers]
     end = 2.0 + n * step
-    width = end + 2.75
+    width = max(end + 2.75, 10.0)
+    large, small = (size * max(0.82, min(1.0, 12.6 / width)) for size in (8.5, 7.5))
     with style():
         figure, axis = subplots(figsize=(7.8, 7.8 * 4.9 / width + 0.3 * (n_parameters > 0)))
         bare(axis)
@@ -62,24 +64,26 @@ def network(
             x = 2.38 + k * step
             _box(axis, x, 0, 0.62, 2 * halves[k], "#FBE3D3" if name == taken else "#E6F0F7")
             words = f"{channels}" + (f"$\\times${size}²" if size > 1 else "")
-            axis.text(x, 0, name, ha="center", va="center", fontsize=8, rotation=90)
-            axis.text(x, halves[k] + 0.08, words, ha="center", va="bottom", fontsize=7.5)
+            axis.text(x, 0, name, ha="center", va="center", fontsize=min(8, large), rotation=90)
+            axis.text(x, halves[k] + 0.08, words, ha="center", va="bottom", fontsize=small)
             if k:
                 arrow(axis, (x - step + 0.34, 0), (x - 0.34, 0))
         arrow(axis, (2.38 + (n - 1) * step + 0.34, 0.12), (end + 0.33, 1.1))
         _box(axis, end + 1.45, 1.5, 2.25, 1.35, "#F0F0F0")
         question = f"auxiliary task\nwhich of {n_classes:,}\ntreatments?"
-        axis.text(end + 1.45, 1.5, question, ha="center", va="center", fontsize=8.5)
-        axis.text(end + 1.45, 0.75, "not used after training", ha="center", va="top", fontsize=7.5, color=FAINT)
+        axis.text(end + 1.45, 1.5, question, ha="center", va="center", fontsize=large)
+        axis.text(end + 1.45, 0.75, "not used after training", ha="center", va="top", fontsize=small, color=FAINT)
         at = names.index(taken)
         x = 2.38 + at * step
         axis.plot([x, x], [-halves[at], -1.75], color=FOCUS, linewidth=1.2)
         arrow(axis, (x, -1.75), (end + 0.33, -1.75), FOCUS)
         words = "features of a cell, averaged over the cells of a treatment"
         right = {"ha": "right", "x": end + 0.2}
-        axis.text(s=words, y=-1.85, va="top", fontsize=8, color=FOCUS, **right)
+        axis.text(s=words, y=-1.85, va="top", fontsize=min(8, large), color=FOCUS, **right)
         _box(axis, end + 1.45, -1.6, 2.25, 1.35, "#FBE3D3")
-        axis.text(end + 1.45, -1.6, "main goal\nwhich treatments\nare related?", ha="center", va="center", fontsize=8.5)
+        axis.text(
+            end + 1.45, -1.6, "main goal\nwhich treatments\nare related?", ha="center", va="center", fontsize=large
+        )
         if n_parameters:
             axis.set_title(f"{n_parameters:,} weights; above each box channels$\\times$side² of its output", fontsize=9)
         axis.set(xlim=(-0.1, width), ylim=(-2.5, 2.4), aspect="equal")
