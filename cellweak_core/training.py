@@ -78,7 +78,7 @@ def shared_tensor(array: ArrayLike) -> Tensor:
         return torch.as_tensor(np.asarray(array))
 
 
-SCHEDULES = ("constant", "cosine", "steps")
+SCHEDULES = ("constant", "cosine", "steps", "fractions")
 
 
 def learning_rate(i: int, steps: int, schedule: str, drop_every: int = 10_000) -> float:
@@ -87,8 +87,8 @@ def learning_rate(i: int, steps: int, schedule: str, drop_every: int = 10_000) -
     Args:
         i: Counted from 0.
         steps: Steps in all.
-        schedule: "constant", "cosine" (a warm-up over 5 % of the steps and half a cosine down) or "steps" (a tenth
-            after every `drop_every` steps).
+        schedule: "constant", "cosine" (a warm-up over 5 % of the steps and half a cosine down) "steps" (a tenth
+            after every `drop_every` steps) or "fractions" (a tenth after 40, 70 and 90 % of the steps).
         drop_every: See "steps".
 
     Raises:
@@ -98,6 +98,8 @@ def learning_rate(i: int, steps: int, schedule: str, drop_every: int = 10_000) -
         raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if schedule == "cosine":
         return min(1.0, (i + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * i / steps))
+    if schedule == "fractions":
+        return 0.1 ** sum(10 * i >= tenths * steps for tenths in (4, 7, 9))
     return 0.1 ** (i // drop_every) if schedule == "steps" else 1.0
 
 

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from cellweak_core.files import DataError, tree_digest
+from cellweak_core.files import DataError, atomic_path, tree_digest
+from cellweak_core.tables import write_csv
 
 from .metadata import completed, read_table, renamed, require_control
 
@@ -155,6 +156,7 @@ def load_crops(
     axes: str = "",
     controls: Sequence[str] = ("DMSO",),
     columns: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
 ) -> Crops:
     """Opens a folder of crops; pixels of `.npy` and `.zarr` stay on the disk.
 
@@ -164,6 +166,8 @@ def load_crops(
         axes: "NHWC" or "NCHW"; "" finds which of the two it is, and refuses where both could be.
         controls: As `metadata.completed`.
         columns: As `metadata.renamed`.
+        only: Names of shards (files of `crops/` without their ending) to open; all where none are given. Controls are
+            then not asked for: they may lie in another shard.
 
     Raises:
         DataError: No folder, no crops or two sets of them, no table, a table of another length, an axis of channels
@@ -176,6 +180,13 @@ def load_crops(
     if not root.is_dir():
         raise DataError(f"crops folder {root} is not there; expected a folder with crops.npy and cells.csv")
     pixels, tables = _files(root)
+    if only:
+        known = [one.stem for one in pixels]
+        absent = [name for name in only if name not in known]
+        if absent:
+            raise DataError(f"{root}: no shard {', '.join(absent)}; found {', '.join(known)}")
+        kept = [known.index(name) for name in only]
+        pixels, tables = [pixels[k] for k in kept], [tables[k] for k in kept]
     parts = [_opened(one) for one in pixels]
     frames = [read_table(one, may_be_empty=True) for one in tables]
     for one, part, frame in zip(tables, parts, frames, strict=True):
@@ -209,10 +220,34 @@ def load_crops(
     if not own:
         raise DataError(f"{root}: no cells at all")
     cells = pd.concat(own, ignore_index=True)
-    require_control(cells, controls, tables[0])
+    if not only:
+        require_control(cells, controls, tables[0])
     names = tuple(channels) or tuple(f"channel {k}" for k in range(count))
     files = tuple(f for one in pixels for f in (sorted(one.rglob("*")) if one.is_dir() else [one]) if f.is_file())
     return Crops(parts, found, names, cells, root.name, (*files, *tables), root)
+
+
+def shards(path: str | Path) -> list[tuple[str, int]]:
+    """Name and number of cells of each file of crops in a folder, without reading pixels or tables (of .npz: all).
+
+    Raises:
+        DataError: As `load_crops`.
+    """
+    return [(one.stem, int(_opened(one).shape[0])) for one in _files(Path(path))[0]]
+
+
+def write_crops(crops: Crops, folder: str | Path) -> Path:
+    """Crops and their table on the disk, as `load_crops` reads them: a simulated screen becomes one like any other.
+
+    Returns:
+        The folder.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    with atomic_path(root / "crops.npy") as part, part.open("wb") as file:
+        np.save(file, np.concatenate([np.asarray(one) for one in crops.parts]))
+    write_csv(crops.cells, root / "cells.csv")
+    return root
 
 
 def _files(root: Path) -> tuple[list[Path], list[Path]]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from cellweak_core.files import DataError
 from cellweak_core.images import quarter_turned
 
 
@@ -57,6 +58,41 @@ class BalancedSampler:
         return rows, self.classes[k]
 
 
+def partners(
+    rows: ArrayLike, groups: ArrayLike, sampler: BalancedSampler, source: torch.Generator, tries: int = 1000
+) -> NDArray[np.int64]:
+    """A second cell for each, of another group, to be mixed with: drawn class by class like the first.
+
+    Caicedo et al. 2018, Sec. 4.3, mix cells "from different batches or replicates"; the authors' code drew any two.
+
+    Args:
+        rows: `(m,)` cells.
+        groups: `(n,)` batch, or plate, of every cell.
+        sampler: Of all cells.
+        source: Of the draw.
+        tries: Draws before giving up.
+
+    Returns:
+        `(m,)` rows.
+
+    Raises:
+        DataError: All cells that train are of one group.
+    """
+    own, of = np.asarray(rows, np.int64), np.asarray(groups)
+    found = np.full(len(own), -1, np.int64)
+    for _ in range(tries):
+        missing = np.flatnonzero(found < 0)
+        if not len(missing):
+            return found
+        drawn, _ = sampler.draw(len(missing), source)
+        fits = of[drawn] != of[own[missing]]
+        found[missing[fits]] = drawn[fits]
+    raise DataError(
+        f"mixup: no cell of another group than {of[own[found < 0]][0]!r} was found in {tries} draws; cells that train "
+        "must be of two batches (or replicates) at least, or mix any two"
+    )
+
+
 def augmented(crops_nchw: Tensor, source: torch.Generator, most_shift: float = 0.3) -> Tensor:
     """Each crop shifted, flipped and turned its own way, on its device.
 
@@ -92,18 +128,22 @@ def augmented(crops_nchw: Tensor, source: torch.Generator, most_shift: float = 0
 
 
 def mixed_up(
-    crops_nchw: Tensor, targets: Tensor, alpha: float, source: np.random.Generator
+    crops_nchw: Tensor,
+    targets: Tensor,
+    alpha: float,
+    source: np.random.Generator,
+    other: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mixup (Zhang et al. 2018; Caicedo et al. 2018, Eq. 2): x = l x1 + (1 - l) x2, y likewise, l ~ Beta(alpha, alpha).
 
-    The paper's text calls alpha what is drawn; it is the parameter of what is drawn. Pairs are the batch with its own
-    permutation, one l for each.
+    The paper's text calls alpha what is drawn; it is the parameter of what is drawn. Each pair has its own l.
 
     Args:
         crops_nchw: `(n, C, H, W)` float.
         targets: `(n, n_classes)` float, rows of sum 1.
         alpha: Above 0; 0 leaves both as they are.
-        source: Of the permutation and the l.
+        source: Of the l and the permutation.
+        other: The second of each pair, crops and targets of the same shapes; None takes the batch in another order.
 
     Returns:
         Mixed crops and targets.
@@ -117,6 +157,8 @@ def mixed_up(
         return crops_nchw, targets
     n, device = len(crops_nchw), crops_nchw.device
     weight = torch.from_numpy(source.beta(alpha, alpha, n).astype(np.float32)).to(device)
-    other = torch.from_numpy(source.permutation(n)).to(device)
+    if other is None:
+        order = torch.from_numpy(source.permutation(n)).to(device)
+        other = crops_nchw[order], targets[order]
     w, v = weight[:, None, None, None], weight[:, None]
-    return w * crops_nchw + (1 - w) * crops_nchw[other], v * targets + (1 - v) * targets[other]
+    return w * crops_nchw + (1 - w) * other[0], v * targets + (1 - v) * other[1]

@@ -1,0 +1,31 @@
+"""Weakly supervised single-cell features: treatments as labels, mechanisms as the question (Caicedo et al. 2018).
+
+Names are here under their own name; submodules are imported when they are first touched::
+
+    from cellweak_core import embeddings
+
+    paths = embeddings.embed("screen", embeddings.load_weights("runs/embeddings"), "features")
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
+
+if TYPE_CHECKING:
+    from .embedding import embed, embedded, load_embedded, restored
+    from .networks import CellNet
+    from .training import train
+
+__all__ = ["CellNet", "embed", "embedded", "load_embedded", "restored", "train"]
+
+_HOME = {
+    "CellNet": "networks",
+    "embed": "embedding",
+    "embedded": "embedding",
+    "load_embedded": "embedding",
+    "restored": "embedding",
+    "train": "training",
+}
+
+
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -1,0 +1,231 @@
+"""Trains every variant at every seed, embeds the whole screen with each, and scores the features.
+
+    variants x seeds --train--> embed all cells (Parquet) --> score --> right or wrong, per treatment
+
+Each step is a task of `parallel.map_runs`: results are files, a killed call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..files import DataError, atomic_path
+from ..parallel import map_runs
+from ..screens.crops import Crops, load_crops, shards
+from . import evaluation
+from .embedding import embed_shard, untrained
+from .training import DEFAULTS, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What trains and what is asked.
+
+    Attributes:
+        train: `(n,)` class of each cell that trains, -1 for all others.
+        checked: `(n,)` class of each cell of a held-out replicate, -1 for all others.
+        classes: Names of the classes, in order.
+    """
+
+    train: NDArray[np.int64]
+    checked: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def treatment_labels(cells: pd.DataFrame, held_out: Sequence[object] = (), column: str = "") -> Labels:
+    """Each treatment (compound and concentration) is a class; controls are none.
+
+    Args:
+        cells: The screen's cells.
+        held_out: Values of the column `replicate` whose cells do not train, but check (DeepProfiler's configuration
+            trains on replicates 1 and 3 and checks on 2); none: all cells train and none are checked.
+        column: The class's name in another column instead.
+
+    Returns:
+        The labels. A treatment that lies in held-out replicates only is a class that no cell trains; its cells are not
+        checked.
+
+    Raises:
+        DataError: Replicates are to be held out and there is no such column, or no such replicate; nothing trains.
+    """
+    import pandas as pd
+
+    control = cells["control"].to_numpy(bool)
+    name = cells[column] if column else cells["compound"] + " " + cells["concentration"].map("{:g}".format)
+    codes, classes = pd.factorize(name.where(~control), sort=True)
+    held = np.zeros(len(cells), bool)
+    if held_out:
+        if "replicate" not in cells:
+            raise DataError(
+                "cells: no column replicate, of which some are to be held out; add it, or hold none out "
+                "(-p held_out '[]')"
+            )
+        held = cells["replicate"].astype(str).isin([str(one) for one in held_out]).to_numpy()
+        if not held.any():
+            known = ", ".join(sorted(cells["replicate"].astype(str).unique()))
+            raise DataError(f"cells: no replicate {', '.join(map(str, held_out))} to hold out; found {known}")
+    trains = np.where(held, -1, codes)
+    if not (trains >= 0).any():
+        raise DataError("cells: no treated cell is left to train on; hold fewer replicates out (-p held_out '[]')")
+    seen = np.isin(codes, trains[trains >= 0])
+    return Labels(trains, np.where(held & seen & (codes >= 0), codes, -1), tuple(map(str, classes)))
+
+
+def learn(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """Train one network (or none) and embed every cell with it, as a task of `parallel.map_runs`.
+
+    Args:
+        run: Of `training.train`, or `kind` "untrained"; and `layers`, `embed_batch`, `out`, `name`, `keep` (whether
+            its weights are saved beside the features).
+        shared: As `training.train`.
+        checkpoint: As `training.train`.
+
+    Returns:
+        `files` and their `sha256`; `auxiliary_correct`, `auxiliary_total`; `loss`, `step`.
+    """
+    own = {name: value for name, value in run.items() if name in DEFAULTS}
+    if run["kind"] == UNTRAINED:
+        crops = load_crops(shared["folder"], **shared["reading"])
+        trained: dict[str, Any] = untrained(len(crops.channels), run["seed"], run["width"])
+        trained |= {"auxiliary_correct": 0, "auxiliary_total": 0, "loss": np.zeros(0), "step": np.zeros(0)}
+    else:
+        trained = train(own, shared, checkpoint)
+    out = Path(run["out"]) / run["name"]
+    if run["keep"]:
+        save_weights(out.parent / f"{run['name']}.safetensors", trained, shared["reading"], shared["classes"])
+    files, sums = [], []
+    reading = {"folder": shared["folder"], "reading": shared["reading"]}
+    for name, n in shards(shared["folder"]):
+        for first in range(0, n, SHARD_CELLS):
+            one = {"shard": name, "first": first, "last": min(n, first + SHARD_CELLS), "layers": run["layers"]}
+            one |= {"out": str(out), "batch_size": run["embed_batch"], "device": run["device"]}
+            done = embed_shard({**one, "precision": run["precision"]}, {**trained, **reading}, checkpoint)
+            files.append(done["file"])
+            sums.append(done["sha256"])
+    kept = ("auxiliary_correct", "auxiliary_total", "loss", "step")
+    return {name: trained[name] for name in kept} | {"files": files, "sha256": sums}
+
+
+SHARD_CELLS = 20_000
+
+
+def save_weights(path: Path, trained: Mapping[str, Any], reading: Mapping[str, Any], classes: Sequence[str]) -> Path:
+    """A trained network as one safetensors file, with what is needed to use it on new cells in its header."""
+    import torch
+    from safetensors.torch import save_file
+
+    prefix = "model."
+    tensors = {k[len(prefix) :]: torch.as_tensor(v).contiguous().clone() for k, v in trained.items() if k.startswith(prefix)}  # fmt: skip  # noqa: E501
+    known = {"architecture": trained["architecture"], "reading": dict(reading), "classes": list(classes)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part:
+        save_file(tensors, part, {name: json.dumps(value) for name, value in known.items()})
+    return path
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """What `save_weights` wrote: `architecture`, `model.*`, `reading`, `classes`.
+
+    Raises:
+        DataError: Not there, or no such file.
+    """
+    from safetensors import safe_open
+
+    file = Path(path)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = opened.metadata() or {}
+            found: dict[str, Any] = {name: json.loads(header[name]) for name in ("architecture", "reading", "classes")}
+            return found | {f"model.{name}": opened.get_tensor(name) for name in opened.keys()}
+    except Exception as error:  # safetensors raises its own kinds
+        raise DataError(f"{file}: cannot be read as weights of the embeddings chapter ({error})") from error
+
+
+def compare(
+    crops: Crops,
+    variants: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    labels: Labels,
+    out: Path,
+    *,
+    layers: Sequence[str],
+    reading: Mapping[str, Any] | None = None,
+    transforms: Sequence[str] = evaluation.TRANSFORMS,
+    embed_batch: int = 128,
+    n_jobs: int = 1,
+) -> list[dict[str, Any]]:
+    """Train, embed and score.
+
+    Args:
+        crops: On the disk (`load_crops`, or `write_crops` first).
+        variants: Name -> settings of `training.train` (`kind`, and what differs), or `{"kind": "untrained"}`.
+        seeds: One network of each variant for every seed.
+        labels: Of `treatment_labels`.
+        out: Folder for features, weights of the first seed and finished work.
+        layers: Of the CNNs; other networks have one, "code".
+        reading: Options that the crops were loaded with.
+        transforms: Of `evaluation.TRANSFORMS`.
+        embed_batch: Crops at a time when embedding.
+        n_jobs: Networks at a time.
+
+    Returns:
+        For each variant and seed: `variant`, `seed`, what `learn` returned, and `score`.
+
+    Raises:
+        RuntimeError: As `map_runs`; finished networks are kept.
+    """
+    import pandas as pd
+
+    shared = {
+        "folder": str(crops.root.absolute()),
+        "reading": dict(reading or {}),
+        "digest": crops.digest,
+        "labels": labels.train,
+        "checked": labels.checked,
+        "n_classes": len(labels.classes),
+        "classes": list(labels.classes),
+        "batch": pd.factorize(crops.cells["batch"])[0],
+        "plate": pd.factorize(crops.cells["plate"])[0],
+    }
+    runs, own_layers = list[dict[str, Any]](), list[list[str]]()
+    for seed in seeds:
+        for name, settings in variants.items():
+            wanted = list(layers) if settings["kind"] in CNNS else ["code"]
+            if settings["kind"] == "recurrent":
+                wanted = [layer for layer in wanted if layer != "embedding"]
+            own_layers.append(wanted)
+            run = {**settings, "seed": int(seed), "name": f"{slug(name)}_seed{seed}", "keep": seed == seeds[0]}
+            runs.append(run | {"layers": wanted, "embed_batch": embed_batch, "out": str(Path(out).absolute())})
+    learnt = map_runs(learn, runs, folder=Path(out) / "work", shared=shared, n_jobs=n_jobs, desc="networks")
+    asked = [
+        {"files": one["files"], "sha256": one["sha256"], "layers": wanted, "transforms": list(transforms)}
+        for one, wanted in zip(learnt, own_layers, strict=True)
+    ]
+    scored = map_runs(evaluation.score, asked, folder=Path(out) / "work", n_jobs=n_jobs, desc="scores")
+    names = [name for _ in seeds for name in variants]
+    return [
+        {"variant": name, "seed": run["seed"], "layers": wanted, **one, "score": marks}
+        for name, run, wanted, one, marks in zip(names, runs, own_layers, learnt, scored, strict=True)
+    ]
+
+
+CNNS = ("baseline", "recurrent", "mixup", UNTRAINED)
+
+
+def slug(name: str) -> str:
+    """A file's name for a variant's."""
+    import re
+
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -1,0 +1,85 @@
+"""The ResNet-18 of the paper: its parameters counted, its layers where they are, its two heads."""
+
+import pytest
+import torch
+
+from cellweak_core.embeddings.networks import BLOCKS, LAYERS, CellNet, build
+
+
+def small(head: str = "dense", seed: int = 0) -> CellNet:
+    torch.manual_seed(seed)
+    return CellNet(3, 5, width=4, embedding=8, head=head)
+
+
+def test_papers_number_of_parameters() -> None:
+    """11.3 million (Caicedo 2018, Sec. 5.2): exactly this with three channels and 103 treatments."""
+    assert sum(p.numel() for p in CellNet(3, 103).parameters()) == 11_338_791
+
+
+def test_every_stage_begins_with_a_projection() -> None:
+    body = small().body
+    for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
+        assert stage[0].downsample is not None
+        assert stage[1].downsample is None
+
+
+def test_layers_are_means_over_the_blocks_pixels() -> None:
+    net, x, seen = small().eval(), torch.randn(2, 3, 68, 68), {}
+    body = net.body
+    blocks = [block for stage in (body.layer1, body.layer2, body.layer3, body.layer4) for block in stage]
+    for name, block in zip(BLOCKS, blocks, strict=True):
+        block.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out.detach()))
+    with torch.no_grad():
+        found = net.layers(x, LAYERS)
+        logits = net(x)
+        whole = body(x) if body.fc is None else None
+    for name in BLOCKS:
+        assert torch.allclose(found[name], seen[name].flatten(2).mean(2), atol=1e-6)
+    assert torch.allclose(found["pool5"], found["res5b"])
+    assert torch.allclose(found["pool5"], whole, atol=1e-6)  # the way MONAI itself runs through the body
+    assert torch.allclose(found["embedding"], found["pool5"] @ net.embed.weight.T, atol=1e-6)
+    assert torch.allclose(logits, net.classify(net.norm(found["embedding"])), atol=1e-5)
+    assert found["res4a"].shape == (2, 16)
+
+
+def test_nothing_behind_the_last_wanted_layer_is_computed() -> None:
+    net, ran = small().eval(), []
+    net.body.layer3[1].register_forward_hook(lambda *_: ran.append("res4b"))
+    alone = net.layers(torch.ones(1, 3, 64, 64), ["res4a"])
+    assert list(alone) == ["res4a"]
+    assert not ran
+    assert torch.equal(alone["res4a"], net.layers(torch.ones(1, 3, 64, 64), ["res2b", "res4a"])["res4a"])
+
+
+def test_recurrent_head_is_a_gru_over_the_cells_of_a_set() -> None:
+    net, x = small("recurrent").eval(), torch.randn(3, 2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = torch.stack([net.layers(x[:, k], ["pool5"])["pool5"] for k in range(2)], 1)
+        state = torch.zeros(3, 8)
+        gru = net.recurrent
+        cell = torch.nn.GRUCell(32, 8)
+        cell.load_state_dict({name.removesuffix("_l0"): value for name, value in gru.state_dict().items()})
+        for k in range(2):
+            state = cell(pooled[:, k], state)
+        assert torch.allclose(net(x), net.classify(state), atol=1e-5)
+    assert net.layer_names == LAYERS[:-1]
+    with pytest.raises(ValueError, match="embedding"):
+        net.layers(x[:, 0], ["embedding"])
+
+
+def test_gradients_reach_every_weight() -> None:
+    for head, shape in (("dense", (4, 3, 64, 64)), ("recurrent", (2, 2, 3, 64, 64))):
+        net = small(head)
+        net(torch.randn(shape)).square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_same_seed_same_network_and_unknown_words() -> None:
+    one, two = small(seed=3).state_dict(), small(seed=3).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(ValueError, match="head"):
+        CellNet(3, 5, head="wide")
+    with pytest.raises(ValueError, match="kind"):
+        build({"kind": "transformer"})
+    with pytest.raises(ValueError, match="res9a"):
+        small().layers(torch.zeros(1, 3, 64, 64), ["res9a"])

@@ -1,0 +1,86 @@
+"""Rows of the chapter: means and intervals against a literal evaluation."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cellweak_core.embeddings import reporting
+from cellweak_core.embeddings.reporting import Marks, accuracy, difference
+
+COMPOUNDS = np.array(["a", "a", "b", "c", "c"], object)
+RIGHT = np.array([[1, 0, 1, -1, -1], [1, 1, 0, -1, -1]], np.int8)
+
+
+def scored() -> list[dict[str, Any]]:
+    rng, out = np.random.default_rng(0), []
+    treatments = json.dumps({"compound": [f"c{k // 2}" for k in range(20)]})
+    for variant, share in (("one", 0.4), ("two", 0.8)):
+        for seed in range(3):
+            marks = {f"res4a|TVN|{m}": (rng.random(20) < share).astype(np.int8) for m in ("NSC", "NSCB")}
+            marks["res4a|TVN|NSCB"][:4] = -1
+            held = {"auxiliary_correct": seed + 1, "auxiliary_total": 10}
+            out.append({"variant": variant, "seed": seed, **held, "score": marks | {"treatments": treatments}})
+    return out
+
+
+def test_accuracy_is_the_mean_over_seeds_and_asked_treatments() -> None:
+    found = accuracy(Marks(RIGHT, COMPOUNDS), 4000, 0)
+    assert found["value"] == pytest.approx(4 / 6)
+    assert found["correct"] == 2.0
+    assert found["n"] == 3
+    # Literally: two compounds drawn with replacement, two seeds drawn with replacement.
+    rng, values = np.random.default_rng(1), []
+    for _ in range(4000):
+        rows = np.concatenate([np.flatnonzero(COMPOUNDS == name) for name in rng.choice(["a", "b"], 2)])
+        values.append(RIGHT[rng.choice(2, 2)][:, rows].mean())
+    low, high = np.percentile(values, [2.5, 97.5])
+    assert found["low"] == pytest.approx(low, abs=0.02)
+    assert found["high"] == pytest.approx(high, abs=0.02)
+
+
+def test_difference_is_paired_by_compound() -> None:
+    same = difference(Marks(RIGHT[:1], COMPOUNDS), Marks(RIGHT[:1], COMPOUNDS), 200, 0)
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+    less = Marks(np.array([[1, 0, -1, 0, 0]], np.int8), COMPOUNDS)
+    found = difference(Marks(RIGHT[:1], COMPOUNDS), less, 200, 0)
+    assert found["n"] == 2  # asked of both
+    assert found["value"] == 0
+    with pytest.raises(ValueError, match="same treatments"):
+        difference(less, Marks(RIGHT, COMPOUNDS[::-1]), 10, 0)
+
+
+def test_nothing_asked_has_no_number() -> None:
+    found = accuracy(Marks(np.full((2, 3), -1, np.int8), COMPOUNDS[:3]), 50, 0)
+    assert np.isnan([found["value"], found["low"], found["high"]]).all()
+    assert found["n"] == 0
+
+
+def test_rows_of_the_table() -> None:
+    all_scored = scored()
+    rows = reporting.table_rows(all_scored, {"Two": ("two", "res4a", "TVN")}, "Table 2", 200, 0)
+    value = {row["column"]: row for row in rows}
+    own = [one["score"] for one in all_scored if one["variant"] == "two"]
+    nsc = 100 * np.mean([one["res4a|TVN|NSC"] for one in own])
+    nscb = 100 * np.mean([one["res4a|TVN|NSCB"][4:] for one in own])
+    assert value["NSC"]["value"] == pytest.approx(nsc)
+    assert value["NSCB"]["value"] == pytest.approx(nscb)
+    assert value["Drop"]["value"] == pytest.approx(nscb - nsc)
+    assert (value["NSC"]["n"], value["NSCB"]["n"], value["Drop"]["n"]) == (20, 16, 16)
+    assert value["NSC"]["low"] < nsc < value["NSC"]["high"]
+    gain = reporting.difference_rows(all_scored, [("two", "one")], "res4a", "TVN", 500, 0)
+    less = 100 * np.mean([one["score"]["res4a|TVN|NSC"] for one in all_scored[:3]])
+    assert gain[0]["value"] == pytest.approx(nsc - less)
+    assert gain[0]["low"] > 0
+    levels = reporting.regularization_rows(all_scored, {"none": "one"}, "res4a", "TVN", "Fig. 5b", 200, 0)
+    assert [row["column"] for row in levels] == ["NSCB", "auxiliary accuracy"]
+    assert (levels[1]["value"], levels[1]["low"], levels[1]["high"]) == pytest.approx((20, 10, 30))
+    by_layer = reporting.layer_rows(all_scored, "one", ["res4a"], ["TVN"], 200, 0)
+    assert [row["column"] for row in by_layer] == ["NSC, TVN", "NSCB, TVN"]
+    with pytest.raises(KeyError, match="pool5"):
+        reporting.marks_of(all_scored, "one", "pool5", "TVN", "NSC")
+
+
+def test_cytogans_count_weighs_compounds_alike() -> None:
+    assert reporting.shares_over_compounds(Marks(RIGHT, COMPOUNDS)) == pytest.approx([(0.5 + 1) / 2, (1 + 0) / 2])
