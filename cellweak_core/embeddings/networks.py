@@ -23,7 +23,7 @@ BLOCKS = ("res2a", "res2b", "res3a", "res3b", "res4a", "res4b", "res5a", "res5b"
 LAYERS = (*BLOCKS, "pool5", "embedding")
 PAPER_LAYER = "res4a"
 HEADS = ("dense", "recurrent")
-KINDS = ("cell", "autoencoder", "multiscale")
+KINDS = ("cell", "autoencoder", "multiscale", "imagenet")
 
 
 class CellNet(nn.Module):
@@ -126,7 +126,7 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     """A network by its description, as `training.train` returns it.
 
     Args:
-        architecture: `kind` (cell, autoencoder or multiscale), and its class's arguments.
+        architecture: `kind` (cell, autoencoder, multiscale or imagenet), and its class's arguments.
 
     Raises:
         ValueError: An unknown kind.
@@ -143,6 +143,10 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         from .multiscale import MultiScaleCNN
 
         return MultiScaleCNN(**given)
+    if kind == "imagenet":
+        from .imagenet import ImageNetResNet
+
+        return ImageNetResNet(**given)
     return CellNet(**given)
 
 
