@@ -15,13 +15,14 @@ RIGHT = np.array([[1, 0, 1, -1, -1], [1, 1, 0, -1, -1]], np.int8)
 
 def scored() -> list[dict[str, Any]]:
     rng, out = np.random.default_rng(0), []
-    treatments = json.dumps({"compound": [f"c{k // 2}" for k in range(20)]})
+    compounds = json.dumps([f"c{k // 2}" for k in range(20)])
+    groups = {"groups.NSC": compounds, "groups.NSCB": compounds}
     for variant, share in (("one", 0.4), ("two", 0.8)):
         for seed in range(3):
             marks = {f"res4a|TVN|{m}": (rng.random(20) < share).astype(np.int8) for m in ("NSC", "NSCB")}
             marks["res4a|TVN|NSCB"][:4] = -1
             held = {"auxiliary_correct": seed + 1, "auxiliary_total": 10}
-            out.append({"variant": variant, "seed": seed, **held, "score": marks | {"treatments": treatments}})
+            out.append({"variant": variant, "seed": seed, **held, "score": marks | groups})
     return out
 
 

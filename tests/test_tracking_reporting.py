@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tracking_lineages import KNOWN, TRUTH, table
 
-from cellweak_core import published
+from cellweak_core import published, side_by_side
 from cellweak_core.results import Results
 from cellweak_core.tracking import reporting
 from cellweak_core.tracking.data import TrackingData
@@ -63,7 +63,7 @@ def test_wide_keeps_order_and_leaves_gaps_empty() -> None:
             "n": [7, 8, 8, 9],
         }
     )
-    table = reporting.wide(rows, "Peers")
+    table = side_by_side.wide(rows, "Peers")
     assert table.to_numpy().tolist() == [["b", "0.100 [0.000, 0.200]", "0.200"], ["a", "", "0.300"], ["n", "7", "8"]]
 
 

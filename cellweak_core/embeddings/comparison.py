@@ -44,7 +44,9 @@ class Labels:
     classes: tuple[str, ...]
 
 
-def treatment_labels(cells: pd.DataFrame, held_out: Sequence[object] = (), column: str = "") -> Labels:
+def treatment_labels(
+    cells: pd.DataFrame, held_out: Sequence[object] = (), column: str = "", among: NDArray[np.bool_] | None = None
+) -> Labels:
     """Each treatment (compound and concentration) is a class; controls are none.
 
     Args:
@@ -52,6 +54,7 @@ def treatment_labels(cells: pd.DataFrame, held_out: Sequence[object] = (), colum
         held_out: Values of the column `replicate` whose cells do not train, but check (DeepProfiler's configuration
             trains on replicates 1 and 3 and checks on 2); none: all cells train and none are checked.
         column: The class's name in another column instead.
+        among: `(n,)` the cells that may train or check; None for all.
 
     Returns:
         The labels. A treatment that lies in held-out replicates only is a class that no cell trains; its cells are not
@@ -64,7 +67,7 @@ def treatment_labels(cells: pd.DataFrame, held_out: Sequence[object] = (), colum
 
     control = cells["control"].to_numpy(bool)
     name = cells[column] if column else cells["compound"] + " " + cells["concentration"].map("{:g}".format)
-    codes, classes = pd.factorize(name.where(~control), sort=True)
+    codes, classes = pd.factorize(name.where(~control if among is None else ~control & among), sort=True)
     held = np.zeros(len(cells), bool)
     if held_out:
         if "replicate" not in cells:
@@ -165,6 +168,7 @@ def compare(
     transforms: Sequence[str] = evaluation.TRANSFORMS,
     embed_batch: int = 128,
     n_jobs: int = 1,
+    ask: str = "mechanisms",
 ) -> list[dict[str, Any]]:
     """Train, embed and score.
 
@@ -179,6 +183,7 @@ def compare(
         transforms: Of `evaluation.TRANSFORMS`.
         embed_batch: Crops at a time when embedding.
         n_jobs: Networks at a time.
+        ask: "mechanisms" (NSC and NSCB) or "genes" (replicate and gene accuracy).
 
     Returns:
         For each variant and seed: `variant`, `seed`, what `learn` returned, and `score`.
@@ -213,7 +218,8 @@ def compare(
         {"files": one["files"], "sha256": one["sha256"], "layers": wanted, "transforms": list(transforms)}
         for one, wanted in zip(learnt, own_layers, strict=True)
     ]
-    scored = map_runs(evaluation.score, asked, folder=Path(out) / "work", n_jobs=n_jobs, desc="scores")
+    mark = evaluation.score_genes if ask == "genes" else evaluation.score
+    scored = map_runs(mark, asked, folder=Path(out) / "work", n_jobs=n_jobs, desc="scores")
     names = [name for _ in seeds for name in variants]
     return [
         {"variant": name, "seed": run["seed"], "layers": wanted, **one, "score": marks}

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
-from ..screens.aggregation import treatment_profiles
+from ..screens.accuracies import gene_accuracy, replicate_accuracy
+from ..screens.aggregation import aggregate, treatment_profiles
 from ..screens.matching import match_treatments
 from ..screens.normalization import standardize
 from ..screens.whitening import CORAL, TVN
@@ -99,8 +100,59 @@ def matched(values: Floats, table: pd.DataFrame, how: str = "median") -> dict[st
     return found | {"table": rows}
 
 
+def matched_genes(values: Floats, table: pd.DataFrame) -> dict[str, Any]:
+    """Replicate and gene accuracy (Table 1) of well profiles, and whose wells and variants they are.
+
+    Args:
+        values: `(n_wells, d)`.
+        table: Row for row, `compound` (the variant), `gene`, `plate`, `control`.
+
+    Returns:
+        "replicate" and "gene": `right` int8 (1, 0, -1 not asked), `predicted` and `groups`, what intervals resample.
+    """
+    found = dict[str, Any]()
+    replicate, gene = replicate_accuracy(values, table), gene_accuracy(values, table)
+    for name, one, truth, groups in (
+        ("replicate", replicate, table["compound"], table["compound"]),
+        ("gene", gene, gene["constructs"]["gene"], gene["constructs"]["gene"]),
+    ):
+        said = one["predicted"]
+        asked = one["neighbour"] >= 0
+        right = np.where(asked, said == truth.to_numpy(object), -1).astype(np.int8)
+        found[name] = {"right": right, "predicted": said.tolist(), "groups": groups.astype(str).tolist()}
+    return found
+
+
+def wells_of(values: Floats, table: pd.DataFrame) -> tuple[Floats, pd.DataFrame]:
+    """Mean over the sites of each well."""
+    return aggregate(values, table.drop(columns="n"), ("plate", "well"))
+
+
+def score_genes(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """Replicate and gene accuracy by layer and transform of one network, as a task of `parallel.map_runs`.
+
+    Args:
+        run: As `score`.
+        shared: Nothing.
+        checkpoint: Not used.
+
+    Returns:
+        `LAYER|TRANSFORM|replicate` `(n_wells,)` and `...|gene` `(n_variants,)` int8 as `score`, each with
+        `...|predicted`; `groups.replicate` and `groups.gene`, all texts as JSON.
+    """
+    out = dict[str, Any]()
+    for layer in run["layers"]:
+        values, table = wells_of(*site_profiles([Path(one) for one in run["files"]], layer))
+        for how in run["transforms"]:
+            for metric, one in matched_genes(transformed(values, table, how), table).items():
+                key = f"{layer}|{how}|{metric}"
+                out |= {key: one["right"], f"{key}|predicted": json.dumps(one["predicted"])}
+                out[f"groups.{metric}"] = json.dumps(one["groups"])
+    return out
+
+
 def score(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
-    """Every layer and transform of one network, as a task of `parallel.map_runs`.
+    """NSC and NSCB by layer and transform of one network, as a task of `parallel.map_runs`.
 
     Args:
         run: `files` and their `sha256`, `layers`, `transforms`.
@@ -109,7 +161,8 @@ def score(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
 
     Returns:
         `LAYER|TRANSFORM|METRIC`: `(n_treatments,)` int8, 1 right, 0 wrong, -1 not asked; `...|predicted` the mechanisms
-        that were nearest; `treatments` (compound, concentration, moa, batch), all texts as JSON.
+        that were nearest; `treatments` (compound, concentration, moa, batch) and `groups.METRIC` (the compounds), all
+        texts as JSON.
     """
     import pandas as pd
 
@@ -132,4 +185,7 @@ def score(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
     if table.empty:
         raise DataError("; ".join(sorted(set(out.values()))))
     names = ["compound", "concentration", "moa", "batch"]
-    return out | {"treatments": json.dumps(table[names].to_dict("list"))}
+    groups = json.dumps(table["compound"].tolist())
+    return out | {f"groups.{metric}": groups for metric in METRICS} | {
+        "treatments": json.dumps(table[names].to_dict("list"))
+    }

@@ -13,6 +13,7 @@ Weights are read from a file, because torchvision does not import beside every b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,10 @@ def _result(weights: object, name: str) -> dict[str, Any]:
 
 def _of_torchvision() -> Mapping[str, Tensor]:
     try:
-        from torchvision.models import ResNet18_Weights
+        weights = import_module("torchvision.models").ResNet18_Weights.IMAGENET1K_V1
     except (ImportError, RuntimeError) as error:  # beside another build of torch its operators are not found
         raise ImportError(
             f"torchvision cannot be imported ({str(error).splitlines()[0]}): pip install 'cellweak[imagenet]', or give "
             f"the path of a file {WEIGHTS}"
         ) from error
-    return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    return weights.get_state_dict(progress=False, check_hash=True)

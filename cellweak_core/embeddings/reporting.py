@@ -16,15 +16,15 @@ from ..uncertainty import group_weights, percentile_interval
 from .evaluation import METRICS
 
 Scored = Sequence[Mapping[str, Any]]
-HOW = "mean over seeds; 95 % by resampling compounds and seeds"
+HOW = "mean over seeds; 95 % by resampling compounds (or genes) and seeds"
 
 
 class Marks(NamedTuple):
     """What was right, for each seed.
 
     Attributes:
-        right: `(n_seeds, n_treatments)` 1 right, 0 wrong, -1 not asked.
-        compounds: `(n_treatments,)`.
+        right: `(n_seeds, n)` 1 right, 0 wrong, -1 not asked, of treatments (or wells, or variants).
+        compounds: `(n,)` what is resampled as a whole: the compound of each (or variant, or gene).
     """
 
     right: NDArray[np.int8]
@@ -41,7 +41,7 @@ def marks_of(scored: Scored, variant: str, layer: str, transform: str, metric: s
     key = f"{layer}|{transform}|{metric}"
     if not own or key not in own[0]:
         raise KeyError(f"{variant}: {key} was not scored")
-    compounds = np.asarray(json.loads(own[0]["treatments"])["compound"], object)
+    compounds = np.asarray(json.loads(own[0][f"groups.{metric}"]), object)
     return Marks(np.stack([np.asarray(one[key]) for one in own]), compounds)
 
 
@@ -97,6 +97,22 @@ def auxiliary(scored: Scored, variant: str) -> tuple[float, float, float, int]:
     if not shares:
         return float("nan"), float("nan"), float("nan"), 0
     return float(np.mean(shares)), min(shares), max(shares), int(own[0]["auxiliary_total"])
+
+
+def gene_rows(
+    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Table 1: replicate and gene accuracy of methods, in per cent; arguments as `table_rows`."""
+    out = list[dict[str, Any]]()
+    for name, (variant, layer, transform) in rows.items():
+        for metric, column in (("replicate", "Replicate Acc."), ("gene", "Gene Acc.")):
+            marks = marks_of(scored, variant, layer, transform, metric)
+            one = accuracy(marks, n_resamples, seed)
+            whole = "variants" if metric == "replicate" else "genes"
+            how = f"mean over {len(marks.right)} seeds; 95 % by resampling {whole} and seeds"
+            note = f"{one['correct']:.1f} of {one['n']} right; {layer}, transform {transform}; {how}"
+            out.append(_row(item, name, column, one, note))
+    return out
 
 
 def table_rows(
@@ -157,9 +173,16 @@ def layer_rows(
 
 
 def regularization_rows(
-    scored: Scored, levels: Mapping[str, str], layer: str, transform: str, item: str, n_resamples: int, seed: int
+    scored: Scored,
+    levels: Mapping[str, str],
+    layer: str,
+    transform: str,
+    item: str,
+    n_resamples: int,
+    seed: int,
+    metric: str = "NSCB",
 ) -> list[dict[str, Any]]:
-    """Fig. 5: NSCB and the auxiliary task's accuracy by level of regularisation.
+    """Fig. 5: the main goal's accuracy and the auxiliary task's by level of regularisation.
 
     Args:
         scored: Of `comparison.compare`.
@@ -169,12 +192,13 @@ def regularization_rows(
         item: "Fig. 5b".
         n_resamples: Of the intervals.
         seed: Of the resamples.
+        metric: The main goal: "NSCB", or "gene".
     """
     out = list[dict[str, Any]]()
     for name, variant in levels.items():
-        marks = marks_of(scored, variant, layer, transform, "NSCB")
+        marks = marks_of(scored, variant, layer, transform, metric)
         note = f"{layer}, transform {transform}, {len(marks.right)} seeds, {HOW}"
-        out.append(_row(item, name, "NSCB", accuracy(marks, n_resamples, seed), note))
+        out.append(_row(item, name, metric, accuracy(marks, n_resamples, seed), note))
         mean, low, high, n = auxiliary(scored, variant)
         if n:
             held = {"value": mean, "low": low, "high": high, "n": n}
@@ -195,3 +219,16 @@ def shares_over_compounds(marks: Marks) -> NDArray[np.float64]:
     per = [marks.right[:, asked][:, marks.compounds[asked] == name].mean(1) for name in names]
     return np.mean(per, axis=0) if per else np.full(len(marks.right), np.nan)
 
+
+
+def dimension_rows(scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str) -> list[dict[str, Any]]:
+    """Dim. of Table 2: numbers in a cell's features; arguments as `table_rows`."""
+    import pyarrow.parquet as pq
+
+    out = list[dict[str, Any]]()
+    for name, (variant, layer, _) in rows.items():
+        file = next(one["files"][0] for one in scored if one["variant"] == variant)
+        size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(file).names)
+        fact = {"value": size, "low": None, "high": None, "n": 1, "unit": "features", "note": layer}
+        out.append({"item": item, "row": name, "column": "Dim.", **fact})
+    return out

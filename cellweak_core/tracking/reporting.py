@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import side_by_side
 from . import evaluation
 from .comparison import Found
 from .data import TrackingData
@@ -151,48 +152,8 @@ def _counted(one: Mapping[str, float], key: str, what: str) -> Row:
 
 
 def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """One published table for reading: rows down, columns across, in each cell "paper | this run [interval]".
-
-    Args:
-        rows: This run's.
-        item: "Table 1" to "Table 5".
-        columns: Only these; none for all.
-
-    Returns:
-        Rows and columns in the paper's order, what only this run has behind; the last row is this run's n.
-    """
-    from ..published import load
-    from ..results import beside_paper as joined
-
-    both = joined(rows, "tracking")
-    both = both[both["item"] == item]
-    printed = load("tracking")
-    printed = printed[printed["item"] == item]
-    if columns:
-        both, printed = (table[table["column"].isin(columns)] for table in (both, printed))
-    numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
-    texts = [_cell(*row) for row in numbers]
-    down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
-    return _readable(both.assign(text=texts, n=both["n_run"]), down, across)
-
-
-def _readable(rows: pd.DataFrame, down: Sequence[str], across: Sequence[str]) -> pd.DataFrame:
-    """Rows with `text` and `n` as a table, methods down and the column's n last, of which there may be several."""
-    table = rows.pivot(index="row", columns="column", values="text").loc[list(down), list(across)]
-    n = rows.dropna(subset="n").groupby("column")["n"].agg(["min", "max"]).astype(int)
-    table.loc["n"] = [
-        "" if c not in n.index else f"{low}" if (low := n["min"][c]) == (high := n["max"][c]) else f"{low} to {high}"
-        for c in table.columns
-    ]
-    return table.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
-
-
-def _cell(paper: float, value: float, low: float, high: float) -> str:
-    left = f"{paper:.3f}" if np.isfinite(paper) else "-"
-    right = f"{value:.3f}" if np.isfinite(value) else "-"
-    if np.isfinite(low) and np.isfinite(high):
-        right += f" [{low:.3f}, {high:.3f}]"
-    return f"{left} | {right}"
+    """One of the tables 1 to 5 beside this run, see `side_by_side.beside_paper`."""
+    return side_by_side.beside_paper(rows, "tracking", item, columns)
 
 
 def table_1_averages(published: pd.DataFrame) -> pd.DataFrame:
@@ -336,16 +297,6 @@ def difficulty_rows(table: pd.DataFrame) -> Iterator[Row]:
                    "n": int(one["n"]), "unit": "fraction",
                    "note": "share of true links recovered; displacement in units of the nearest neighbour's distance; "
                    f"95 % bootstrap over {one['n_groups']} lineages; n counts true links, of all seeds"}  # fmt: skip
-
-
-def wide(rows: pd.DataFrame, item: str) -> pd.DataFrame:
-    """An item for reading: methods down and n last, columns across, "value [low, high]"."""
-    part = rows[rows["item"] == item]
-    if not len(part):
-        return pd.DataFrame({"method": []})
-    numbers = part[["value", "low", "high"]].astype(float).to_numpy()
-    texts = [_cell(np.nan, *row).removeprefix("- | ") for row in numbers]
-    return _readable(part.assign(text=texts), *(list(dict.fromkeys(part[name])) for name in ("row", "column")))
 
 
 def detector_f1(counts: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,141 @@
+"""What a run leaves beside its numbers: profiles as Parquet, a page to hover over, a sheet of nearest treatments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..files import atomic_path
+from ..screens.aggregation import treatment_profiles
+from ..screens.crops import Crops, rescaled
+from ..screens.sampling import BalancedSampler, partners
+from ..training import random_source
+from . import evaluation
+from .comparison import Labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+SHOWN = ("plate", "well", "compound", "concentration", "moa")
+
+
+def write_profiles(
+    files: Sequence[str], layer: str, transform: str, out: str | Path
+) -> tuple[Floats, pd.DataFrame, list[Path]]:
+    """Profiles of wells and treatments of one network, in the `Metadata_` convention of pycytominer.
+
+    Args:
+        files: Of one network's cells.
+        layer: Of its features.
+        transform: Of `evaluation.TRANSFORMS`; sites are transformed, then wells are their means and treatments their
+            medians.
+        out: Folder for `wells.parquet` and `treatments.parquet`.
+
+    Returns:
+        Treatments `(n, d)`, their table, and the files.
+    """
+    import pandas as pd
+
+    values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
+    moved = evaluation.transformed(values, sites, transform)
+    treatments, table = treatment_profiles(moved, sites, "median")
+    written = []
+    for name, (features, rows) in (
+        ("wells", evaluation.wells_of(moved, sites)), ("treatments", (treatments, table))
+    ):  # fmt: skip
+        columns = pd.DataFrame(features.astype(np.float32), columns=[f"{layer}_{k}" for k in range(features.shape[1])])
+        path = Path(out) / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as part:
+            pd.concat([rows.reset_index(drop=True).add_prefix("Metadata_"), columns], axis=1).to_parquet(part)
+        written.append(path)
+    return treatments, table, written
+
+
+def some_cells(cells: pd.DataFrame, most: int, seed: int) -> NDArray[np.int64]:
+    """Up to `most` cells, as many of each treatment (or of the controls) as there are, in the screen's order."""
+    rng = np.random.default_rng(seed)
+    groups = cells.groupby(["compound", "concentration"], sort=True).indices
+    shuffled = [rng.permutation(rows) for rows in groups.values()]
+    places = [(k, int(row)) for rows in shuffled for k, row in enumerate(rows)]
+    return np.sort(np.array([row for _, row in sorted(places)[:most]], np.int64))
+
+
+def write_hover_page(
+    path: str | Path, xy: NDArray[Any], crops: Crops, rows: NDArray[np.int64], title: str
+) -> int:
+    """The page on which a cell's crop appears beside the pointer; returns its size in bytes."""
+    from .drawing import composite
+    from .hover import write_page
+
+    cells = crops.cells.iloc[rows].reset_index(drop=True)
+    label = cells["moa"] if "moa" in cells else cells["compound"]
+    shown = cells[[name for name in SHOWN if name in cells]]
+    pixels = composite(crops.raw(rows))
+    control, names = crops.control[rows], label.fillna("unknown").astype(str).tolist()
+    return write_page(Path(path), xy, names, pixels, shown, control=control, title=title)
+
+
+def write_sheet(
+    path: str | Path, treatments: Floats, table: pd.DataFrame, crops: Crops, n_crops: int, seed: int, k: int = 3
+) -> tuple[Path, Path]:
+    """The nearest-neighbour sheet: each treatment, its neighbours under the rule of NSC, crops of both.
+
+    Returns:
+        The PDF and the CSV.
+    """
+    from . import sheets
+
+    neighbours = sheets.neighbours(treatments, table, k=k)
+    rng = np.random.default_rng(seed)
+    groups = crops.cells.groupby(["compound", "concentration"]).indices
+    shown = {}
+    for row, (compound, dose) in enumerate(zip(table["compound"], table["concentration"], strict=True)):
+        own = groups[compound, dose]
+        shown[row] = crops.raw(np.sort(rng.choice(own, min(n_crops, len(own)), replace=False)))
+    return sheets.write(Path(path), neighbours, sheets.pages(neighbours, shown, n_crops=n_crops))
+
+
+def example_set(crops: Crops, labels: Labels, t: int, seed: int) -> dict[str, Any]:
+    """A set of the recurrent network, as `figures.recurrent` takes it: t cells of one treatment, of many plates."""
+    source = random_source(seed)
+    rows, classes = BalancedSampler(labels.train).draw_sets(1, t, source)
+    return {
+        "crops": crops.raw(rows[0]), "label": _treatment(labels, int(classes[0])), "sources": _sources(crops, rows[0])
+    }  # fmt: skip
+
+
+def example_mixtures(crops: Crops, labels: Labels, alpha: float, pairs: str, seed: int, n: int = 3) -> dict[str, Any]:
+    """Pairs of cells and their mixtures, drawn as a training draws them, as `figures.mixup` takes them."""
+    import pandas as pd
+
+    source, sampler = random_source(seed), BalancedSampler(labels.train)
+    rows, _ = sampler.draw(n, source)
+    if pairs == "any":
+        other, _ = sampler.draw(n, source)
+    else:
+        other = partners(rows, pd.factorize(crops.cells[pairs])[0], sampler, source)
+    weights = np.random.default_rng(seed).beta(alpha, alpha, n)
+    first, second = (rescaled(torch.from_numpy(crops.raw(one))).numpy() for one in (rows, other))
+    share = weights[:, None, None, None]
+    names = [[_treatment(labels, int(labels.train[row])) for row in one] for one in (rows, other)]
+    return {
+        "first": first, "second": second, "mixed": share * first + (1 - share) * second, "weights": weights.tolist(),
+        "labels": list(zip(*names, strict=True)),
+        "sources": list(zip(_sources(crops, rows), _sources(crops, other), strict=True)),
+    }  # fmt: skip
+
+
+def _treatment(labels: Labels, k: int) -> str:
+    compound, _, dose = labels.classes[k].rpartition(" ")
+    return f"{compound} at {dose} µM" if compound else labels.classes[k]
+
+
+def _sources(crops: Crops, rows: NDArray[np.int64]) -> list[str]:
+    return [f"{plate} {well}" for plate, well in crops.cells[["plate", "well"]].iloc[rows].itertuples(index=False)]
