@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cellweak_core.embeddings.networks import BLOCKS, LAYERS, CellNet, build
+from cellweak_core.embeddings.networks import BLOCKS, LAYERS, CellNet, build, folded
 
 
 def small(head: str = "dense", seed: int = 0) -> CellNet:
@@ -49,6 +49,21 @@ def test_nothing_behind_the_last_wanted_layer_is_computed() -> None:
     assert list(alone) == ["res4a"]
     assert not ran
     assert torch.equal(alone["res4a"], net.layers(torch.ones(1, 3, 64, 64), ["res2b", "res4a"])["res4a"])
+
+
+def test_folding_batch_normalisation_changes_no_feature() -> None:
+    net, x = small(), torch.randn(6, 3, 64, 64)
+    net.train()
+    for _ in range(3):
+        net(torch.randn(6, 3, 64, 64) * 2 + 1)  # statistics that are not 0 and 1
+    net.eval()
+    kept = {name: value.clone() for name, value in net.state_dict().items()}
+    with torch.no_grad():
+        expected, found = net.layers(x, LAYERS), folded(net).layers(x, LAYERS)
+    for name in LAYERS:
+        assert torch.allclose(expected[name], found[name], atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded(net).body.modules())
 
 
 def test_recurrent_head_is_a_gru_over_the_cells_of_a_set() -> None:

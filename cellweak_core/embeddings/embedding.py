@@ -22,7 +22,7 @@ from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
 from ..screens.crops import Crops, load_crops, rescaled, shards
 from ..training import shared_tensor
-from .networks import PAPER_LAYER, build, features
+from .networks import PAPER_LAYER, CellNet, build, features, folded
 from .reading import ahead
 
 if TYPE_CHECKING:
@@ -146,7 +146,12 @@ def embedded(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    half = precision == "bf16-mixed"
+    if isinstance(network, CellNet):
+        # Without batch normalisation nothing in it needs float32, so that weights are turned to bf16 once
+        network = folded(network).to(torch.bfloat16 if half else torch.float32)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mixed = half and not isinstance(network, CellNet)
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def read(start: int) -> Tensor:
@@ -154,7 +159,8 @@ def embedded(
 
     for pixels in ahead(read, range(0, len(rows), batch_size)):
         x = rescaled(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        x = x.to(torch.bfloat16) if half and not mixed else x
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
             for name, values in features(network, x, layers).items():
                 found[name].append(values.float().cpu())
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}

@@ -13,6 +13,7 @@ Deviation: weights start as in MONAI's ResNet (He's normal by fan-out; there by 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,7 +112,7 @@ class CellNet(nn.Module):
         for name, block in zip(BLOCKS, blocks, strict=True):
             x = block(x)
             if name in wanted:
-                found[name] = x.mean((2, 3))
+                found[name] = x.mean((2, 3), dtype=torch.float32)  # of bf16 too: a mean keeps more digits than a pixel
             if LAYERS.index(name) == deepest:
                 return found
         pooled = x.mean((2, 3))
@@ -120,6 +121,22 @@ class CellNet(nn.Module):
         if "embedding" in wanted:
             found["embedding"] = self.embed(pooled)
         return found
+
+
+def folded(network: CellNet) -> CellNet:
+    """A copy for evaluation whose batch normalisations are part of the convolutions before them: the same function."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    copied = copy.deepcopy(network).eval()
+    body = copied.body
+    body.conv1, body.bn1 = fuse_conv_bn_eval(body.conv1, body.bn1), nn.Identity()
+    for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
+        for block in stage:
+            block.conv1, block.bn1 = fuse_conv_bn_eval(block.conv1, block.bn1), nn.Identity()
+            block.conv2, block.bn2 = fuse_conv_bn_eval(block.conv2, block.bn2), nn.Identity()
+            if block.downsample is not None:
+                block.downsample = fuse_conv_bn_eval(block.downsample[0], block.downsample[1])
+    return copied
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
