@@ -43,13 +43,14 @@ ifeq ($(origin VENV),file)
 ENV := $(VENV)/.made
 DEV := $(VENV)/.made-dev
 
-$(ENV): requirements.txt pyproject.toml
+$(ENV): requirements.txt requirements-nodeps.txt pyproject.toml
 	@python=$$(for p in python3 python3.13 python3.12 python3.11; do \
 	  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done); \
 	test -n "$$python" || { echo "error: Python 3.11 or newer is needed, and none was found on PATH"; exit 1; }; \
 	test -x $(BIN)/python || $$python -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-nodeps.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
