@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from cellweak_core import gan, uncertainty
+from cellweak_core.embeddings.autoencoder import Autoencoder
+from cellweak_core.embeddings.imagenet import ImageNetResNet
+from cellweak_core.embeddings.multiscale import MultiScaleCNN
+from cellweak_core.embeddings.networks import CellNet
 from cellweak_core.rosettes import evaluation, pooling
 from cellweak_core.rosettes.augmentation import relight, strong, warp
 from cellweak_core.rosettes.classifiers import Ensemble
@@ -31,6 +35,7 @@ class Network:
     input_shape: tuple[int, ...]  # of one image
     output_shape: tuple[int, ...]
     call: Call = lambda model, x: model(x)
+    least: int = 1  # images of a batch that trains
 
 
 def classifier() -> Classifier:
@@ -54,6 +59,12 @@ NETWORKS = {
         (2, 2),  # members and classes; the members come first in the output, here moved behind the images
         lambda model, x: model(x).transpose(0, 1),
     ),
+    # batch normalisation of one number in each feature has no spread to normalise by
+    "cell, dense": Network(lambda: CellNet(3, 4, 2, 6), (3, 48, 48), (4,), least=2),
+    "cell, recurrent": Network(lambda: CellNet(3, 4, 2, 6, head="recurrent"), (2, 3, 48, 48), (4,)),
+    "imagenet": Network(lambda: ImageNetResNet(32), (2, 24, 24), (1024,), least=2),
+    "multi-scale": Network(lambda: MultiScaleCNN(2, 3, 16, 2, 8, 6), (2, 16, 16), (3,)),
+    "autoencoder": Network(lambda: Autoencoder(2, 32, 2, 5), (2, 32, 32), (2, 32, 32)),
 }
 
 
@@ -76,6 +87,10 @@ def test_network_shape_dtype_finite_and_input_left_alone(
     network = NETWORKS[name]
     model, x = made(network, dtype).train(training), images(network, n, dtype)
     before = x.clone()
+    if training and 0 < n < network.least:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            network.call(model, x)
+        return
     out = network.call(model, x)
     assert out.shape == (n, *network.output_shape)
     assert out.dtype == dtype
