@@ -2,8 +2,8 @@
 
     python benchmarks/embedding.py [--cells 2000] [--px 68] [--rounds 3] [--device cpu] [--out FILE.json]
 
-Both read the same crops (uint16, memory-mapped), run the same MONAI ResNet-18 of the paper's width and write features of
-one layer. The plain way: batches one after another, float32, contiguous, the whole network with a hook on the layer.
+Both read the same crops (uint16, memory-mapped), run the same MONAI ResNet-18 of the paper's width and write features
+of one layer. The plain way: batches one after another, float32, contiguous, the whole network with a hook on the layer.
 Ours: read ahead, channels last, bf16, no further than the layer. Measured for `res4a`, the paper's layer, where ours
 computes less, and for `pool5`, where both compute everything. Each round runs both, one after the other. The share of
 the peak is of a large matrix product's speed measured in this process, bf16.
@@ -108,7 +108,8 @@ def main() -> None:
             for k in range(options.rounds):
                 times["plain"].append(plain(root, network, layer, device, root / "plain.parquet"))
                 start = time.perf_counter()
-                files = embed(root, trained, root / f"{layer}{k}", reading={"axes": "NCHW"}, layers=[layer], device=device)
+                out = root / f"{layer}{k}"
+                files = embed(root, trained, out, reading={"axes": "NCHW"}, layers=[layer], device=device)
                 times["ours"].append(time.perf_counter() - start)
             exact, _ = load_embedded([root / "plain.parquet"], layer)
             found, _ = load_embedded(files, layer)
@@ -117,15 +118,18 @@ def main() -> None:
             ratios = np.array(times["plain"]) / np.array(times["ours"])
             work = operations(restored(trained), layer, options.px)
             own = {
-                "plain, cells/s": rate["plain"], "ours, cells/s": rate["ours"], "ratio, median": float(np.median(ratios)),
-                "ratio, lowest": float(ratios.min()), "bound": BOUND, "smallest cosine": float(cosine.min()),
+                "plain, cells/s": rate["plain"], "ours, cells/s": rate["ours"],
+                "ratio, median": float(np.median(ratios)), "ratio, lowest": float(ratios.min()), "bound": BOUND, "smallest cosine": float(cosine.min()),
                 "ours / the paper's 100 cells/s": rate["ours"] / PAPER_CELLS_PER_S,
                 "operations a cell": work, "share of the peak": rate["ours"] * work / float(report["peak, bf16 operations/s"]),  # type: ignore[arg-type]  # noqa: E501
             }  # fmt: skip
             report[layer] = own
-            print(f"{layer}: {own['ours, cells/s']:.0f} cells/s, plain {own['plain, cells/s']:.0f}: {own['ratio, median']:.2f} "
-                  f"times (at least {BOUND}); smallest cosine {own['smallest cosine']:.5f}; {own['share of the peak']:.1%} "
-                  "of the peak", flush=True)  # fmt: skip
+            print(
+                f"{layer}: {own['ours, cells/s']:.0f} cells/s, plain {own['plain, cells/s']:.0f}: "
+                f"{own['ratio, median']:.2f} times (at least {BOUND}); smallest cosine {own['smallest cosine']:.5f}; "
+                f"{own['share of the peak']:.1%} of the peak",
+                flush=True,
+            )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1))
 
