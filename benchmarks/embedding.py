@@ -93,10 +93,11 @@ def main() -> None:
     options = parser.parse_args()
     device = options.device
     trained = untrained(3, 0)
+    peak = peak_flops(device)
     report: dict[str, object] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": torch.get_num_threads(), "cells": options.cells, "px": options.px, "rounds": options.rounds,
-        "peak, bf16 operations/s": peak_flops(device),
+        "peak, bf16 operations/s": peak,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -119,9 +120,10 @@ def main() -> None:
             work = operations(restored(trained), layer, options.px)
             own = {
                 "plain, cells/s": rate["plain"], "ours, cells/s": rate["ours"],
-                "ratio, median": float(np.median(ratios)), "ratio, lowest": float(ratios.min()), "bound": BOUND, "smallest cosine": float(cosine.min()),
+                "ratio, median": float(np.median(ratios)), "ratio, lowest": float(ratios.min()), "bound": BOUND,
+                "smallest cosine": float(cosine.min()), "operations a cell": work,
                 "ours / the paper's 100 cells/s": rate["ours"] / PAPER_CELLS_PER_S,
-                "operations a cell": work, "share of the peak": rate["ours"] * work / float(report["peak, bf16 operations/s"]),  # type: ignore[arg-type]  # noqa: E501
+                "share of the peak": rate["ours"] * work / peak,
             }  # fmt: skip
             report[layer] = own
             print(
