@@ -12,8 +12,10 @@ import pytest
 from page_runs import number, write_run
 
 from cellweak_core import published
+from cellweak_core.embeddings import data
 from cellweak_core.files import DataError
 from cellweak_core.pages import api, errata, stage
+from cellweak_core.screens import metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cellweak_core"
@@ -296,6 +298,25 @@ def test_every_page_of_the_contents_exists() -> None:
 def test_every_page_of_the_book_is_in_the_contents() -> None:
     pages = set(stage.toc_pages(ROOT / "_toc.yml"))
     assert {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")} == pages
+
+
+def test_the_screen_of_your_data_is_laid_out_and_read_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "book" / "your_data.md").read_text()
+    [code] = [one for one in re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S) if "my_screen" in one]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    said = list(data.check("my_screen", held_out=["2"]))
+    quoted = re.search(r"says, among other things,\n`(.+)` and `(.+)`\.\n", text)
+    assert quoted
+    assert set(quoted.groups()) <= set(said)
+
+
+def test_your_data_names_every_column_that_a_screen_is_read_by() -> None:
+    text = (ROOT / "book" / "your_data.md").read_text().lower()
+    names = [name for known, others in metadata.KNOWN.items() for name in (known, *others)]
+    assert [name for name in names if f"`{name.lower()}`" not in text] == []
 
 
 def test_every_citation_has_its_entry() -> None:
