@@ -131,7 +131,7 @@ def test_check_counts_what_there_is(tmp_path: Path) -> None:
     assert mechanisms == "2 mechanisms"
     assert labels == "16 cells of 4 treatments train, 16 are held out"
     assert digest == f"digest {load_crops(root).digest}"
-    assert said(root)[-2] == "32 cells of 4 treatments train, 0 are held out"
+    assert said(root, held_out=[])[-2] == "32 cells of 4 treatments train, 0 are held out"
 
 
 def test_check_reads_the_table_of_fields_only(fields: Path, tmp_path: Path) -> None:
