@@ -36,7 +36,7 @@ def beside_paper(
     both = joined(rows, chapter)
     both = both[both["item"] == item]
     printed = load(chapter)
-    printed = printed[printed["item"] == item]
+    printed = printed[(printed["item"] == item) & (printed["kind"] == "result")]
     if columns:
         both, printed = (table[table["column"].isin(columns)] for table in (both, printed))
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
@@ -70,7 +70,8 @@ def _readable(rows: pd.DataFrame, down: Sequence[str], across: Sequence[str]) ->
 
 def _cell(numbers: NDArray[np.floating], digits: int) -> str:
     paper, value, low, high = numbers
-    left = f"{paper:.{digits}f}" if np.isfinite(paper) else "-"
+    # What is printed keeps its digits: .15 is not .1
+    left = (f"{paper:.{digits}f}" if round(paper, digits) == paper else f"{paper:g}") if np.isfinite(paper) else "-"
     right = f"{value:.{digits}f}" if np.isfinite(value) else "-"
     if np.isfinite(low) and np.isfinite(high):
         right += f" [{low:.{digits}f}, {high:.{digits}f}]"

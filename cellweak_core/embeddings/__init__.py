@@ -4,7 +4,8 @@ Names are here under their own name; submodules are imported when they are first
 
     from cellweak_core import embeddings
 
-    paths = embeddings.embed("screen", embeddings.load_weights("runs/embeddings"), "features")
+    network = embeddings.load_weights("runs/embeddings/features/baseline_seed0.safetensors")
+    paths = embeddings.embed("screen", network, "features")
 """
 
 from typing import TYPE_CHECKING
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING
 from ..lazy import lazily
 
 if TYPE_CHECKING:
+    from .comparison import load_weights
     from .embedding import embed, embedded, load_embedded, restored
     from .networks import CellNet
     from .training import train
 
-__all__ = ["CellNet", "embed", "embedded", "load_embedded", "restored", "train"]
+__all__ = ["CellNet", "embed", "embedded", "load_embedded", "load_weights", "restored", "train"]
 
 _HOME = {
     "CellNet": "networks",
     "embed": "embedding",
     "embedded": "embedding",
     "load_embedded": "embedding",
+    "load_weights": "comparison",
     "restored": "embedding",
     "train": "training",
 }

@@ -5,8 +5,8 @@
 
 Source: Caicedo et al. 2018, Table 2 name "Autoencoders" and cite Pawlowski's thesis of 2016, of which no code is
 public.
-Deviation: so this is a plain one of our own, with batch normalisation; its code has as many numbers as the paper's
-features.
+Deviation: the autoencoder of the embeddings chapter is a plain one, with batch normalisation, as its source has no
+public code; its code has as many numbers as the paper's features.
 """
 
 from __future__ import annotations

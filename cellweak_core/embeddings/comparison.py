@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import DataError, atomic_path
+from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
 from ..screens.crops import Crops, load_crops, shards
 from . import evaluation
@@ -81,7 +81,8 @@ def treatment_labels(
             raise DataError(f"cells: no replicate {', '.join(map(str, held_out))} to hold out; found {known}")
     trains = np.where(held, -1, codes)
     if not (trains >= 0).any():
-        raise DataError("cells: no treated cell is left to train on; hold fewer replicates out (-p held_out '[]')")
+        hint = "hold fewer replicates out (-p held_out '[]')" if held.any() else "all cells are controls (-p controls)"
+        raise DataError(f"cells: no treated cell is left to train on; {hint}")
     seen = np.isin(codes, trains[trains >= 0])
     return Labels(trains, np.where(held & seen & (codes >= 0), codes, -1), tuple(map(str, classes)))
 
@@ -225,6 +226,24 @@ def compare(
         {"variant": name, "seed": run["seed"], "layers": wanted, **one, "score": marks}
         for name, run, wanted, one, marks in zip(names, runs, own_layers, learnt, scored, strict=True)
     ]
+
+
+def entry(variant: str, files: Sequence[Path], layer: str, ask: str = "mechanisms") -> dict[str, Any]:
+    """Features that no training of `compare` gave, scored, in the form of its entries.
+
+    Args:
+        variant: Name.
+        files: As `embedding.embed` leaves them.
+        layer: Of the features.
+        ask: As `compare`.
+    """
+    mark = evaluation.score_genes if ask == "genes" else evaluation.score
+    texts = [str(one) for one in files]
+    marks = mark({"files": texts, "layers": [layer], "transforms": list(evaluation.TRANSFORMS)}, {}, Path())
+    return {
+        "variant": variant, "seed": 0, "layers": [layer], "files": texts, "sha256": [sha256(one) for one in files],
+        "auxiliary_correct": 0, "auxiliary_total": 0, "score": marks,
+    }  # fmt: skip
 
 
 CNNS = ("baseline", "recurrent", "mixup", UNTRAINED)

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..files import DataError
-from ..screens.crops import Crops, load_crops, write_crops
-from ..screens.fields import cut_crops, read_fields
+from ..screens.constructs import load_constructs
+from ..screens.crops import TABLES, Crops, load_crops, write_crops
+from ..screens.fields import FILE, cut_crops, read_fields
+from ..screens.profiles import Profiles, load_profiles
 from ..screens.simulate import CHANNELS, Plan, simulate_screen
 from ..screens.simulate_genes import GenePlan, simulate_gene_screen
 
+IMAGES = (".tif", ".tiff", ".png")
+CONSTRUCTS = ("construct", "gene", "pert_type")
 HAS_CROPS = ("crops.npy", "crops.npz", "crops.zarr", "crops")
 
 
@@ -64,6 +68,56 @@ def load(
     return load_crops(folder, **options), options
 
 
+def kind_of(data_dir: str | Path) -> str:
+    """What a folder or file holds: "crops", "fields", "profiles", "constructs" (wells of variants), or "" (nothing given).
+
+    Raises:
+        DataError: As `screens.load_profiles`, where there are neither crops nor images.
+    """
+    import pandas as pd
+
+    if not str(data_dir):
+        return ""
+    root = Path(data_dir)
+    if root.is_dir() and any((root / name).exists() for name in HAS_CROPS):
+        return "crops"
+    if root.is_dir() and any((root / name).exists() for name in TABLES) and not any(root.glob("*.parquet")):
+        return "crops"  # whose pixels are missing: the reader says so
+    if root.is_dir() and any(one.suffix.lower() in IMAGES for one in root.rglob("*")):
+        return "fields"
+    tables = [root] if root.is_file() else sorted(root.glob("*.parquet"))
+    if len(tables) == 1 and tables[0].suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        return "constructs" if set(CONSTRUCTS) <= set(pq.read_schema(tables[0]).names) else "profiles"
+    if root.is_file() and set(CONSTRUCTS) <= set(pd.read_csv(root, nrows=0)):
+        return "constructs"
+    tables = [*root.glob("*.csv"), *root.glob("*.csv.gz")] if root.is_dir() else []
+    if tables and all(_names_images(one) or one.name.endswith(("moa.csv", "moa.csv.gz")) for one in tables):
+        return "fields"  # whose images are missing: the reader names them
+    return "profiles"
+
+
+def _names_images(table: Path) -> bool:
+    import pandas as pd
+
+    return any(str(name).startswith(FILE) for name in pd.read_csv(table, nrows=0))
+
+
+def load_wells(data_dir: str | Path, kind: str, controls: Sequence[str] = ("DMSO",)) -> Profiles:
+    """Profiles of wells, or of constructs' wells.
+
+    Args:
+        data_dir: As `kind_of`.
+        kind: Of `kind_of`, "profiles" or "constructs".
+        controls: Compounds that are controls.
+    """
+    root = Path(data_dir)
+    if kind == "constructs":
+        return load_constructs(root if root.is_file() else next(iter(sorted(root.glob("*.parquet")))))
+    return load_profiles(root, controls=controls)
+
+
 def simulated(out: str | Path, plan: Plan, genes: GenePlan, seed: int) -> tuple[Crops, Crops, dict[str, Any]]:
     """The chemical and the gene screen, drawn and laid on the disk as anyone's would be.
 
@@ -83,7 +137,7 @@ def check(
     channels: Sequence[str] = (),
     controls: Sequence[str] = ("DMSO",),
     axes: str = "",
-    held_out: Sequence[object] = (),
+    held_out: Sequence[object] = ("2",),
 ) -> Iterator[str]:
     """Reads a screen's tables and says what is there; of fields the table only.
 
@@ -98,12 +152,20 @@ def check(
         Lines for people.
 
     Raises:
-        DataError: As `load`; no mechanism to ask for, no treated cell to train on.
+        DataError: As `load`.
     """
     from .comparison import treatment_labels
 
-    root = Path(data_dir)
-    if not any((root / name).exists() for name in HAS_CROPS) and root.is_dir():
+    root, kind = Path(data_dir), kind_of(data_dir)
+    if kind in ("profiles", "constructs"):
+        wells = load_wells(root, kind, controls)
+        plates, found = wells.metadata["plate"].nunique(), int(wells.control.sum())
+        yield f"{wells.name}: {len(wells.metadata)} wells of {plates} plates, {wells.features.shape[1]} features"
+        compounds = wells.metadata.loc[~wells.control, "compound"].nunique()
+        yield f"{compounds} compounds or constructs; {found} control wells"
+        yield f"digest {wells.digest}"
+        return
+    if kind == "fields":
         fields, names = read_fields(root, controls=controls)
         plates = fields["plate"].nunique()
         yield f"{root.name}: {len(fields)} fields of {plates} plates, channels {', '.join(names)}"
@@ -122,14 +184,19 @@ def check(
     yield f"{cells['plate'].nunique()} plates in {cells['batch'].nunique()} batches"
     bare = sorted(set(cells["plate"]) - set(cells.loc[crops.control, "plate"]))
     if bare:
-        yield f"{len(bare)} plates without a control cell, such as {bare[0]}: whitening takes the controls of all plates"
+        yield f"{len(bare)} plates without a control cell, such as {bare[0]}: TVN takes the controls of all plates"
     if "moa" in treated and treated["moa"].notna().any():
         per = treated.dropna(subset="moa").groupby("moa")["compound"].nunique()
         alone = ", ".join(map(str, per.index[per < 2]))
         yield f"{len(per)} mechanisms" + (f"; of one compound only, so never asked: {alone}" if alone else "")
     else:
-        yield "no mechanisms (column moa): NSC and NSCB have nothing to ask; networks are trained, cells embedded"
-    labels = treatment_labels(cells, held_out)
+        yield "no mechanisms (column moa): NSC and NSCB have nothing to ask, so `run` stops; `-p weights` embeds them"
+    try:
+        labels = treatment_labels(cells, held_out)
+    except DataError as error:  # new cells for a trained network need no replicates
+        yield f"nothing can be trained: {error}"
+        yield f"digest {crops.digest}"
+        return
     yield (
         f"{int((labels.train >= 0).sum())} cells of {len(np.unique(labels.train[labels.train >= 0]))} treatments "
         f"train, {int((labels.checked >= 0).sum())} are held out"

@@ -70,9 +70,15 @@ def embed(
         DataError: As `load_crops`; crops of another number of channels than the network's.
         RuntimeError: As `map_runs`; finished shards are kept.
     """
-    runs = []
-    out = Path(out).absolute()
-    for name, n in shards(folder):
+    runs, found = [], shards(folder)
+    out, asked = Path(out).absolute(), trained["architecture"].get("n_channels")
+    there = load_crops(folder, **dict(reading or {}), **_only(folder, found[0][0])).channels
+    if asked not in (None, len(there)):
+        raise DataError(
+            f"{folder}: {len(there)} channels ({', '.join(there)}), the network was trained on {asked}; give crops of "
+            "the same channels in the same order"
+        )
+    for name, n in found:
         for first in range(0, n, shard_cells):
             run = {"shard": name, "first": first, "last": min(n, first + shard_cells), "layers": list(layers)}
             runs.append(run | {"out": str(out), "batch_size": batch_size, "device": device, "precision": precision})
@@ -218,6 +224,6 @@ def _name(run: Mapping[str, Any]) -> str:
     return f"{run['shard']}_{run['first']:09d}.parquet"
 
 
-def _only(folder: str, shard: str) -> dict[str, Any]:
+def _only(folder: str | Path, shard: str) -> dict[str, Any]:
     """The shard alone, where there are several; one table has its controls to be asked for."""
     return {"only": [shard]} if len(shards(folder)) > 1 else {}

@@ -4,7 +4,7 @@
 
 Source: Caicedo et al. 2018, Sec. 4.3 and Table 2, and the authors' notebook (profiling-evaluation.ipynb), which takes
 the mean over a site's cells, whitens sites with regularisation 1, aligns weeks, and takes the median over sites.
-Deviation: the paper's text says mean all the way; here as in the notebook that gave its numbers.
+The paper's text says mean all the way; this is the notebook that gave its numbers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 TRANSFORMS = ("none", "TVN", "TVN + CORAL", "z + TVN")
+MOST_SD = 10.0
 METRICS = {"NSC": "compound", "NSCB": "compound+batch"}
 SITE = ("plate", "well", "site")
 
@@ -73,7 +74,8 @@ def transformed(values: Floats, table: pd.DataFrame, how: str) -> Floats:
         values: `(n, d)`.
         table: Row for row, `control` and `batch`.
         how: One of `TRANSFORMS`; regularisation is 1 in both, as in the authors' notebook. "z" before them divides
-            each feature by the controls' spread, for features whose units differ.
+            each feature by the controls' spread, for features whose units differ, and cuts it off at ten of them: one
+            feature that hardly varies in controls would else decide alone.
 
     Raises:
         ValueError: Another word.
@@ -84,7 +86,7 @@ def transformed(values: Floats, table: pd.DataFrame, how: str) -> Floats:
     if how == "none":
         return values
     control, batch = table["control"].to_numpy(bool), table["batch"].to_numpy(object)
-    values = standardize(values, control) if how == "z + TVN" else values
+    values = np.clip(standardize(values, control), -MOST_SD, MOST_SD) if how == "z + TVN" else values
     white = TVN().fit(values[control]).transform(values)
     return CORAL().fit(white[control], batch[control]).transform(white, batch) if how == "TVN + CORAL" else white
 

@@ -16,12 +16,21 @@ from .reporting import Scored, marks_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..screens.profiles import Profiles
 
-def overview(screens: Mapping[str, Crops]) -> pd.DataFrame:
-    """What there is in each screen, for reading."""
+
+def overview(screens: Mapping[str, Crops], wells: Profiles | None = None) -> pd.DataFrame:
+    """What there is in each screen, or in profiles of wells, for reading."""
     import pandas as pd
 
-    rows = []
+    rows = list[dict[str, Any]]()
+    if wells is not None:
+        treated = wells.metadata[~wells.control]
+        rows.append({
+            "screen": wells.name, "wells": len(wells.metadata), "control wells": int(wells.control.sum()),
+            "features": wells.features.shape[1], "compounds or constructs": treated["compound"].nunique(),
+            "plates": wells.metadata["plate"].nunique(), "batches": wells.metadata["batch"].nunique(),
+        })  # fmt: skip
     for name, crops in screens.items():
         cells, treated = crops.cells, crops.cells[~crops.control]
         height, width = crops.size
@@ -111,3 +120,21 @@ def figure_7(rows: pd.DataFrame) -> pd.DataFrame:
             "low": row["low"], "high": row["high"],
         })  # fmt: skip
     return pd.DataFrame(found, columns=["layer", "metric", "tvn", "value", "low", "high"])
+
+
+def precision(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean average precision of networks and seeds for reading, from columns network, seed, asked, map, n."""
+    groups = table.groupby(["network", "asked"], sort=False)["map"].agg(["mean", "min", "max", "count"])
+    spread = [f" ({low:.3f} to {high:.3f})" if n > 1 else "" for _, low, high, n in groups.itertuples(index=False)]
+    texts = groups["mean"].map("{:.3f}".format) + spread
+    read = texts.unstack("asked")[list(dict.fromkeys(table["asked"]))]
+    read.loc["n, treatments"] = [str(table.loc[table["asked"] == name, "n"].iloc[0]) for name in read.columns]
+    return read.rename_axis(index="features", columns=None).reset_index()
+
+
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """NSC and NSCB by transform for reading, from columns transform, column, value, low, high, n, right."""
+    own = table[table["column"].isin(list(METRICS))]
+    texts = [f"{r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}], {r['right']}" for r in own.to_dict("records")]
+    read = own.assign(text=texts).pivot(index="transform", columns="column", values="text")
+    return read.loc[list(dict.fromkeys(own["transform"]))].rename_axis(columns=None).reset_index()

@@ -7,10 +7,10 @@
 Source: Godinez et al. 2017 (Bioinformatics 33:2010), whose layers stand in a supplement; their numbers here are those
 of the re-implementation by Hofmarcher et al. 2019 (ml-jku/hti-cnn @a58b89e, `models.py`): widths, kernels, pooling,
 Xavier's weights, no normalisation, no dropout.
-Deviation: the paper reads whole fields, whose sizes are halved six times (f = 2, from 1280 to 20 px). A crop of 68 px
-would come down to a single pixel; so f is such that the coarsest of the seven sizes is 8 px (f = 1.43 for 68 px), and 2
-again from 512 px on.
-Deviation: f is no whole number then, so that pooling windows overlap by a pixel where they must.
+Deviation: the fully supervised network (M-CNN) reads crops of cells; its paper reads whole fields, whose sizes are
+halved six times (f = 2, from 1280 to 20 px). A crop of 68 px would come down to a single pixel; so f is such that the
+coarsest of the seven sizes is 8 px (f = 1.43 for 68 px), and 2 again from 512 px on.
+So f is no whole number, and pooling windows overlap by a pixel where they must.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 Source: Caicedo et al. 2018, Sec. 4.1-4.3 and 5.2; DeepProfiler of the paper's week (learning/models.py) and its
 keras-resnet for what the text leaves out: the first block of every stage, the first too, has a 1x1 projection, and the
 head has an embedding without bias, which together make the 11.3 million parameters of the paper.
-Deviation: weights start as in MONAI's ResNet (He's normal by fan-out; there by fan-in, truncated).
+Deviation: the embeddings ResNet's weights start as in MONAI (He's normal by fan-out; there by fan-in, truncated).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def folded(network: CellNet) -> CellNet:
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     copied = copy.deepcopy(network).eval()
-    body = copied.body
+    body: Any = copied.body  # MONAI's attributes have no types
     body.conv1, body.bn1 = fuse_conv_bn_eval(body.conv1, body.bn1), nn.Identity()
     for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
         for block in stage:

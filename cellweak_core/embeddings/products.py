@@ -44,7 +44,11 @@ def write_profiles(
 
     values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
     moved = evaluation.transformed(values, sites, transform)
-    treatments, table = treatment_profiles(moved, sites, "median")
+    # Treatments of unknown mechanism have profiles too; only matching leaves them out
+    whole = sites.assign(moa=sites["moa"].fillna("")) if "moa" in sites else sites
+    treatments, table = treatment_profiles(moved, whole, "median")
+    if "moa" in table:
+        table["moa"] = table["moa"].replace("", None)
     written = []
     for name, (features, rows) in (
         ("wells", evaluation.wells_of(moved, sites)), ("treatments", (treatments, table))

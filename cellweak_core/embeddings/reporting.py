@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import DataError
+from ..screens.aggregation import treatment_profiles
 from ..uncertainty import group_weights, percentile_interval
 from .evaluation import METRICS
 
@@ -36,9 +39,12 @@ def marks_of(scored: Scored, variant: str, layer: str, transform: str, metric: s
 
     Raises:
         KeyError: Nothing of this name was scored.
+        DataError: The transform could not be made, such as one batch without controls; says why.
     """
     own = [one["score"] for one in scored if one["variant"] == variant]
     key = f"{layer}|{transform}|{metric}"
+    if own and (why := own[0].get(f"{layer}|{transform}|error")):
+        raise DataError(f"{variant}, layer {layer}, transform {transform}: {why}")
     if not own or key not in own[0]:
         raise KeyError(f"{variant}: {key} was not scored")
     compounds = np.asarray(json.loads(own[0][f"groups.{metric}"]), object)
@@ -227,8 +233,32 @@ def dimension_rows(scored: Scored, rows: Mapping[str, tuple[str, str, str]], ite
 
     out = list[dict[str, Any]]()
     for name, (variant, layer, _) in rows.items():
-        file = next(one["files"][0] for one in scored if one["variant"] == variant)
+        file = next((one["files"][0] for one in scored if one["variant"] == variant and one.get("files")), None)
+        if file is None:
+            continue  # it tells mechanisms and has no features
         size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(file).names)
         fact = {"value": size, "low": None, "high": None, "n": 1, "unit": "features", "note": layer}
         out.append({"item": item, "row": name, "column": "Dim.", **fact})
+    return out
+
+
+def precision_rows(
+    scored: Scored, name: str, variant: str, layer: str, transform: str, seed: int
+) -> list[dict[str, Any]]:
+    """Mean average precision of mechanisms as copairs defines it (item Precision), mean over seeds."""
+    from . import classical, evaluation
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in scored:
+        if one["variant"] != variant or not one.get("files"):
+            continue
+        values, sites = evaluation.site_profiles([Path(file) for file in one["files"]], layer)
+        treatments, table = treatment_profiles(evaluation.transformed(values, sites, transform), sites, "median")
+        for row in classical.precision_rows(name, treatments, table, seed):
+            found.setdefault(row["column"], []).append(row)
+    out = []
+    for rows in found.values():
+        values_of = [row["value"] for row in rows]
+        spread = f"; {len(rows)} seeds from {min(values_of):.3f} to {max(values_of):.3f}; first seed: {rows[0]['note']}"
+        out.append(rows[0] | {"value": float(np.mean(values_of)), "note": f"{layer}, transform {transform}{spread}"})
     return out

@@ -188,6 +188,7 @@ def _architecture(kind: str, crops: Crops, n_classes: int, width: int) -> dict[s
     if kind == "autoencoder":
         return {"kind": kind, "n_channels": n_channels, "size_px": size_px}
     if kind == "multiscale":
-        return {"kind": kind, "n_channels": n_channels, "n_classes": n_classes, "size_px": size_px}
+        own = {"width": max(1, width // 4), "merged": 16 * width, "hidden": 8 * width}  # the published ones at 64
+        return {"kind": kind, "n_channels": n_channels, "n_classes": n_classes, "size_px": size_px, **own}
     head = "recurrent" if kind == "recurrent" else "dense"
     return {"kind": "cell", "n_channels": n_channels, "n_classes": n_classes, "width": width, "head": head}
