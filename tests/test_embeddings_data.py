@@ -203,9 +203,10 @@ def test_a_treatment_with_one_cell_trains_and_one_that_is_held_out_whole_is_not_
 def test_replicates_that_are_not_there(tmp_path: Path) -> None:
     """`check` says what `run` will refuse, and goes on: the same cells can be embedded with trained weights."""
     root = lay(tmp_path / "a", table())
-    for held_out, words in ((["7"], "no replicate 7 to hold out; found 1, 2"), (["1", "2"], "hold fewer replicates out")):
+    both = (["7"], "no replicate 7 to hold out; found 1, 2"), (["1", "2"], "hold fewer replicates out")
+    for held_out, words in both:
         with pytest.raises(DataError, match=words):
-            treatment_labels(load_crops(root).cells, held_out)
+            comparison.treatment_labels(load_crops(root).cells, held_out)
         assert words in next(one for one in said(root, held_out=held_out) if one.startswith("nothing can be trained: "))
     lines = said(lay(tmp_path / "b", table().drop(columns="replicate")), held_out=["2"])
     assert any("no column replicate, of which some are to be held out" in one for one in lines)

@@ -69,7 +69,7 @@ def load(
 
 
 def kind_of(data_dir: str | Path) -> str:
-    """What a folder or file holds: "crops", "fields", "profiles", "constructs" (wells of variants), or "" (nothing given).
+    """What a folder or file holds: "crops", "fields", "profiles", "constructs" (wells of variants); "" of nothing.
 
     Raises:
         DataError: As `screens.load_profiles`, where there are neither crops nor images.
