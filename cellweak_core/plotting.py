@@ -142,6 +142,22 @@ def bare(axis: "Axes") -> None:
         spine.set_visible(False)
 
 
+def subplots(*args: Any, **kwargs: Any) -> "tuple[Figure, Any]":  # noqa: ANN401 - as matplotlib
+    """``plt.subplots``, imported when it is needed."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(*args, **kwargs)
+
+
+def sentence(text: str) -> "Figure":
+    """A figure that says why there is none."""
+    with style():
+        figure, axis = subplots(figsize=(7.0, 1.0))
+        bare(axis)
+        axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
+    return figure
+
+
 class Table:
     """A table that shows itself: HTML in Jupyter, a numbered MyST table in the book."""
 

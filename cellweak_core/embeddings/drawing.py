@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..plotting import COLOURS, bare, style
+from ..plotting import COLOURS, bare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 Order = Sequence[int | None]
@@ -136,22 +135,6 @@ def mosaic(images: ArrayLike, n_columns: int, gap_px: int = 2) -> NDArray[np.uin
         top, left = k // n_columns * (height + gap_px), k % n_columns * (width + gap_px)
         out[top : top + height, left : left + width] = image
     return out
-
-
-def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - as matplotlib
-    """`plt.subplots`, imported when it is needed."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*args, **kwargs)
-
-
-def sentence(text: str) -> Figure:
-    """A figure that says why there is none."""
-    with style():
-        figure, axis = subplots(figsize=(7.0, 1.0))
-        bare(axis)
-        axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
-    return figure
 
 
 def show(axis: Axes, image: Array, title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's

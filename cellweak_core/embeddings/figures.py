@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, PALETTE, style
-from .drawing import CONTROL, key, looks, named, require, sentence, subplots
+from ..plotting import COLOURS, PALETTE, sentence, style, subplots
+from .drawing import CONTROL, key, looks, named, require
 from .figures_drawings import collection, workflow
 from .figures_networks import mixup, network, recurrent
 

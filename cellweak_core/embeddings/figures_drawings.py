@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, bare, style
+from ..plotting import COLOURS, bare, sentence, style, subplots
 from .drawing import (
     CONTROL,
     FAINT,
@@ -24,9 +24,7 @@ from .drawing import (
     mosaic,
     named,
     require,
-    sentence,
     show,
-    subplots,
 )
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, bare, style
-from .drawing import FAINT, Order, arrow, channel_limits, composite, show, subplots
+from ..plotting import COLOURS, bare, style, subplots
+from .drawing import FAINT, Order, arrow, channel_limits, composite, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

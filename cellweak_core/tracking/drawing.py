@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plotting import PALETTE, bare, style
+from ..plotting import PALETTE, bare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 Example = dict[str, Any] | str
@@ -35,22 +34,6 @@ TRACK_COLOURS = (
     "#FF4B3E", "#3FA7FF", "#FFD23F", "#2EDB8B", "#FF7BE5", "#FF9F1C", "#5BF0F0", "#B58CFF", "#B6F24A", "#FFB3A7",
 )  # fmt: skip
 HEAT: dict[str, Any] = {"cmap": "magma", "vmin": 0, "vmax": 1}  # likelihoods, relevance, magnitudes
-
-
-def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - as matplotlib
-    """`plt.subplots`, imported when it is needed."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*args, **kwargs)
-
-
-def sentence(text: str) -> Figure:
-    """A figure that says why there is none."""
-    with style():
-        figure, axis = subplots(figsize=(7.0, 1.0))
-        bare(axis)
-        axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
-    return figure
 
 
 def show(axis: Axes, image: Array, title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's

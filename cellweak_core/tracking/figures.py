@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plotting import COLOURS, bare, style
-from .drawing import CELL, COLOUR, HEAT, MATCH, Example, ring, sentence, show, subplots
+from ..plotting import COLOURS, bare, sentence, style, subplots
+from .drawing import CELL, COLOUR, HEAT, MATCH, Example, ring, show
 from .figures_diagrams import architecture, overview
 from .figures_tracks import gain_by_difficulty, strips, trajectories
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..plotting import bare, style
-from .drawing import CELL, HEAT, MATCH, Array, Example, ring, sentence, show, subplots
+from ..plotting import bare, sentence, style, subplots
+from .drawing import CELL, HEAT, MATCH, Array, Example, ring, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..plotting import style
-from .drawing import CELL, COLOUR, DASHED, TRACK_COLOURS, Array, sentence, show, subplots
+from ..plotting import sentence, style, subplots
+from .drawing import CELL, COLOUR, DASHED, TRACK_COLOURS, Array, show
 
 if TYPE_CHECKING:
     import pandas as pd
