@@ -79,7 +79,8 @@ def main() -> None:
     ratio = report[-1]["peak MB"] / report[0]["peak MB"]
     print(f"peak memory of the largest over the smallest: {ratio:.3f} (at most {BOUND})")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"runs": report, "ratio": ratio, "bound": BOUND, "width": options.width}, indent=1))
+    found = {"runs": report, "ratio": ratio, "bound": BOUND, "width": options.width}
+    options.out.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
