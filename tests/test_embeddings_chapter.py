@@ -18,12 +18,13 @@ from cellweak_core.screens.simulate import Plan, simulate_screen
 pytestmark = pytest.mark.slow
 EXACT: dict[str, Any] = {"device": "cpu", "precision": "32-true"}
 BRIEF = EXACT | {
-    "n_jobs": 1, "sim_mechanisms": 2, "sim_compounds": 2, "sim_cells": 2, "sim_px": 32, "n_seeds": 1, "width": 2,
+    "n_jobs": 1, "sim_mechanisms": 2, "sim_compounds": 2, "sim_doses": 2, "sim_cells": 2, "sim_px": 32, "n_seeds": 1,
+    "width": 2,
     "batch_size": 8, "steps": 2, "alphas": [0.2], "ts": [5], "measured_cells": 0, "supervised_steps": 0,
     "n_resamples": 10,
 }  # fmt: skip
 FIGURES = {
-    "fig_1", "network", "fig_3", "fig_4", "seeds", "confusion", "fig_5b", "fig_7", "fig_5a", "fig_6",
+    "fig_1", "fig_2", "network", "fig_3", "fig_4", "seeds", "confusion", "fig_5b", "fig_7", "fig_5a", "fig_6",
 }  # fmt: skip
 NETWORKS = {"untrained", "baseline", "recurrent-t-5", "mixup-alpha-0.2", "autoencoder"}
 METHODS = ("Ours - Baseline CNN", "Ours - Recurrent Model", "Ours - Mixup", "Autoencoders", "untrained network")

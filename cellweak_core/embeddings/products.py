@@ -17,6 +17,7 @@ from ..screens.sampling import BalancedSampler, partners
 from ..training import random_source
 from . import evaluation
 from .comparison import Labels
+from .embedding import load_embedded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +105,25 @@ def write_sheet(
         own = groups[compound, dose]
         shown[row] = crops.raw(np.sort(rng.choice(own, min(n_crops, len(own)), replace=False)))
     return sheets.write(Path(path), neighbours, sheets.pages(neighbours, shown, n_crops=n_crops))
+
+
+def example_workflow(crops: Crops, files: Sequence[str], layer: str, transform: str, seed: int) -> dict[str, Any]:
+    """Crops, features, profiles and their similarities of a run, as `figures.workflow` takes them."""
+    cells, treated = crops.cells, crops.cells[~crops.control]
+    features, _ = load_embedded([Path(files[0])], layer)
+    values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
+    profiles, table = treatment_profiles(evaluation.transformed(values, sites, transform), sites, "median")
+    order = np.argsort(table["moa"].to_numpy(str), kind="stable") if "moa" in table else np.arange(len(table))
+    unit = profiles[order] / np.linalg.norm(profiles[order], axis=1, keepdims=True)
+    counts = {
+        "plates": cells["plate"].nunique(), "wells": len(cells.groupby(["plate", "well"])), "cells": len(cells),
+        "features": features.shape[1], "treatments": len(treated.groupby(["compound", "concentration"])),
+    }  # fmt: skip
+    shown = crops.raw(some_cells(cells, 9, seed))
+    return {
+        "crops": shown, "counts": counts, "features": features[:60], "profiles": profiles[order],
+        "similarity": unit @ unit.T,
+    }  # fmt: skip
 
 
 def example_set(crops: Crops, labels: Labels, t: int, seed: int) -> dict[str, Any]:

@@ -299,6 +299,17 @@ def difficulty_rows(table: pd.DataFrame) -> Iterator[Row]:
                    f"95 % bootstrap over {one['n_groups']} lineages; n counts true links, of all seeds"}  # fmt: skip
 
 
+def by_seed(scores: pd.DataFrame) -> pd.DataFrame:
+    """AA and precision of links of each seed for reading, from columns method, interval, seed, aa, link_precision."""
+    text = [f"{aa:.3f} ({precision:.3f})" for aa, precision in zip(scores["aa"], scores["link_precision"], strict=True)]
+    every = {1: "every frame"} | {int(d): f"every {d}. frame" for d in scores["interval"] if d != 1}
+    columns = [f"{every[d]}, seed {s}" for d, s in zip(scores["interval"], scores["seed"], strict=True)]
+    table = scores.assign(text=text, column=columns).pivot(index="method", columns="column", values="text")
+    return table.loc[list(dict.fromkeys(scores["method"])), list(dict.fromkeys(columns))].rename_axis(
+        columns=None
+    ).reset_index().rename(columns={"method": "AA (precision)"})
+
+
 def detector_f1(counts: pd.DataFrame) -> pd.DataFrame:
     """F1 of detectors by split and light for reading, from columns split, flatten_px, seed, tp, fp, fn."""
     whole = 2 * counts["tp"] + counts["fp"] + counts["fn"]
