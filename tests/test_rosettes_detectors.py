@@ -134,7 +134,7 @@ def test_eight_turns_make_the_map_follow_the_image() -> None:
         ({"network": "resnet"}, "expected one of window, image, context, got 'resnet'"),
         ({"network": "context", "start": "wgan"}, "no discriminator's twin"),
         ({"augmentation": "heavy"}, "expected one of none, authors, strong, got 'heavy'"),
-        ({"schedule": "step"}, "expected one of constant, cosine, steps, got 'step'"),
+        ({"schedule": "step"}, "expected one of constant, cosine, steps, fractions, got 'step'"),
         ({"pooling": "median"}, "expected one of log_sum_exp, noisy_or, maximum, mean, got 'median'"),
         ({"device": "gpu"}, "expected one of auto, cpu, cuda, mps, got 'gpu'"),
     ],
