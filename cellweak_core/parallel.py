@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import CellweakWarning, atomic_path
+from .files import CellweakWarning, FullDiskError, atomic_path
 
 Result = dict[str, Any]
+ATTEMPTS = 3  # of what a cluster lost
 Task = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
 
 
@@ -246,10 +247,19 @@ def map_runs(
                 _end_with(here)
             return (i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
 
-        with _backend(n_jobs, scheduler):
-            pool = joblib.Parallel(return_as="generator_unordered")
-            for i, result, message in pool(joblib.delayed(numbered)(i, shared) for i in todo):
-                keep(i, result, message)
+        for attempt in range(ATTEMPTS):
+            left = [i for i in todo if i not in found and i not in failed]
+            try:
+                with _backend(n_jobs, scheduler):
+                    pool = joblib.Parallel(return_as="generator_unordered")
+                    for i, result, message in pool(joblib.delayed(numbered)(i, shared) for i in left):
+                        keep(i, result, message)
+                break
+            except Exception as error:
+                # A worker that dies on a cluster at times takes the whole call with it ("already forgotten"), though
+                # what was done is kept and the rest can be asked again
+                if not scheduler or isinstance(error, FullDiskError) or attempt == ATTEMPTS - 1:
+                    raise
     bar.close()
     if failed:
         first = min(failed)

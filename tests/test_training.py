@@ -205,7 +205,7 @@ def test_learning_rate_rises_falls_and_stays() -> None:
     assert [learning_rate(i, 30, "steps", 10) for i in (0, 9, 10, 25)] == pytest.approx([1, 1, 0.1, 0.01])
     assert learning_rate(9_999, 20_000, "steps") == 1.0
     assert learning_rate(10_000, 20_000, "steps") == pytest.approx(0.1)
-    with pytest.raises(ValueError, match="expected one of constant, cosine, steps, got 'linear'"):
+    with pytest.raises(ValueError, match="expected one of constant, cosine, steps, fractions, got 'linear'"):
         learning_rate(0, 10, "linear")
 
 
