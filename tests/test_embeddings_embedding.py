@@ -74,7 +74,7 @@ def test_a_killed_worker_costs_its_shard_only(screen: Crops, net: dict[str, Any]
     distributed = pytest.importorskip("distributed")
     whole = embed(screen.root, net, tmp_path / "a", shard_cells=30, **EXACT)
     (tmp_path / "b").mkdir()
-    cluster = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None, "host": "127.0.0.1"}
+    cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
     with (
         distributed.LocalCluster(**cluster) as local,
         pytest.MonkeyPatch.context() as patch,

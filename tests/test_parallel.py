@@ -7,7 +7,8 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,33 @@ def test_a_dask_cluster_does_what_one_process_does(tmp_path: Path, monkeypatch: 
         from_environment = map_runs(square, runs(0, 1, 2), folder=tmp_path / "dask")
     assert [(r["x"], r["sum"]) for r in many] == [(r["x"], r["sum"]) for r in one]
     assert [r["square"] for r in from_environment] == [0, 1, 4]
+
+
+def test_what_a_cluster_lost_is_asked_again_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies can take joblib's whole call with it; what it had done is kept."""
+    asked = list[int]()
+
+    class Dying:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def __call__(self, jobs: Any) -> Iterator[Any]:  # noqa: ANN401
+            given = list(jobs)
+            asked.append(len(given))
+            for k, (func, args, named) in enumerate(given):
+                if k == 1 and len(asked) < 3:
+                    raise RuntimeError("already forgotten")
+                yield func(*args, **named)
+
+    monkeypatch.setattr("joblib.Parallel", Dying)
+    monkeypatch.setattr(parallel, "_backend", lambda *_: nullcontext())
+    found = map_runs(square, runs(0, 1, 2, 3), folder=tmp_path / "a", scheduler="tcp://127.0.0.1:1")
+    assert [r["square"] for r in found] == [0, 1, 4, 9]
+    assert asked == [4, 3, 2]
+    asked.clear()
+    with pytest.raises(RuntimeError, match="already forgotten"):  # on one machine it is told at once
+        map_runs(square, runs(0, 1, 2), folder=tmp_path / "b", n_jobs=2)
+    assert asked == [3]
 
 
 def test_what_dask_sends_once_can_be_referred_to_weakly() -> None:
