@@ -142,6 +142,6 @@ def extract(archive: Path, folder: Path, keep: str = "") -> None:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, (folder / path).open("wb") as target:
                     shutil.copyfileobj(source, target, _BLOCK_BYTES)
-    # zipfile says of a compression that it cannot read that it is not implemented.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    # RuntimeError: a compression that zipfile cannot read, or a password that nobody was asked for
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{archive}: not a whole ZIP archive: {error}") from error

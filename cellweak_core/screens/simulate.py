@@ -45,6 +45,8 @@ class Plan(NamedTuple):
         size_px: Side of the crops.
         effect: Length of a mechanism's effect at the highest dose, in units of the cells' spread times 10.
         batch_effect: Size of gains, backgrounds and light, 1 for that of a careful laboratory.
+        together: Compounds of a mechanism that share a batch; from 2 on, batch and mechanism are confounded as in real
+            screens, and NSC is easier than NSCB.
     """
 
     n_mechanisms: int = 6
@@ -57,6 +59,7 @@ class Plan(NamedTuple):
     size_px: int = 64
     effect: float = 1.0
     batch_effect: float = 1.0
+    together: int = 1
 
 
 def simulate_screen(plan: Plan = Plan(), seed: int = 0) -> Crops:  # noqa: B008 - a tuple of numbers
@@ -74,7 +77,7 @@ def simulate_screen(plan: Plan = Plan(), seed: int = 0) -> Crops:  # noqa: B008 
     """
     import pandas as pd
 
-    if min(plan[:7]) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
+    if min(*plan[:7], plan.together) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
         raise ValueError(f"plan: expected counts of 1 or more and crops of 32 px or more, got {plan}")
     wells = pd.DataFrame(wells_of(plan))
     effects = effects_of_wells(plan, wells, seed)
@@ -128,7 +131,7 @@ def wells_of(plan: Plan) -> list[dict[str, object]]:
     for batch in range(plan.batches):
         treatments = [
             (m, c, d) for m in range(plan.n_mechanisms) for c in range(plan.compounds) for d in range(plan.doses)
-            if (m + c) % plan.batches == batch
+            if (m + c // plan.together) % plan.batches == batch
         ]  # fmt: skip
         for plate in range(plan.replicates):
             wells = [(-1, 0, 0)] * plan.controls + treatments
