@@ -102,9 +102,12 @@ def test_light_below_zero_is_refused(tmp_path: Path) -> None:
         np.save(tmp_path / "crops.npy", stored)
         crops = load_crops(tmp_path)
         assert crops.batch([0, 1]).shape == (2, 3, 10, 12)
+        np.testing.assert_array_equal(crops.checked([5, 0]), crops.raw([5, 0]))
+        assert crops.checked([0]).dtype == np.float32
         for rows in ([3, 4], crops.control):
-            with pytest.raises(DataError, match="crop 4 has pixels below 0"):
-                crops.batch(rows)
+            for read in (crops.batch, crops.checked):
+                with pytest.raises(DataError, match="crop 4 has pixels below 0"):
+                    read(rows)
 
 
 def test_shards_of_numbers_and_of_names_are_one_screen(tmp_path: Path) -> None:

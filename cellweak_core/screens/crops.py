@@ -116,8 +116,8 @@ class Crops:
             raise IndexError(f"{self.name}: cells {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
         return wanted
 
-    def batch(self, rows: ArrayLike) -> Tensor:
-        """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1].
+    def checked(self, rows: ArrayLike) -> NDArray[Any]:
+        """Crops as `raw`, refused where they are no light.
 
         Raises:
             DataError: Pixels below 0 or that are no numbers, with the cell's row.
@@ -130,7 +130,15 @@ class Crops:
             if not good.all():
                 cell = wanted[int(good.argmin())]
                 raise DataError(f"{self.name}: crop {cell} has pixels below 0 or that are no numbers; light is not")
-        return rescaled(torch.from_numpy(pixels.astype(np.float32)))
+        return pixels
+
+    def batch(self, rows: ArrayLike) -> Tensor:
+        """`rescaled` crops for a network, `(n, C, H, W)` float32 in [-1, 1].
+
+        Raises:
+            DataError, IndexError, ValueError: As `checked`.
+        """
+        return rescaled(torch.from_numpy(self.checked(rows).astype(np.float32)))
 
 
 def rescaled(crops_nchw: Tensor) -> Tensor:
