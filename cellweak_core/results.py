@@ -251,7 +251,8 @@ def beside_paper(rows: "pd.DataFrame", chapter: str) -> "pd.DataFrame":
 
     Returns:
         Columns item, row, column, then value, low, high, n, unit, data, note, each with the endings
-        ``_paper`` and ``_run``. What only one side has is there too, empty on the other; the paper's order.
+        ``_paper`` and ``_run``. What only one side has is there too, empty on the other. Items, and the rows of each,
+        in the paper's order; behind them what only the run has, in its own.
     """
     import pandas as pd
 
@@ -263,9 +264,11 @@ def beside_paper(rows: "pd.DataFrame", chapter: str) -> "pd.DataFrame":
     run = rows.loc[rows["chapter"] == chapter, list(ROW_COLUMNS)].drop(columns="chapter")
     paper = paper.rename(columns={name: f"{name}_paper" for name in paper.columns if name not in keys})
     run = run.rename(columns={name: f"{name}_run" for name in run.columns if name not in keys})
-    both = pd.merge(paper, run, on=keys, how="outer", sort=False)
-    order = {key: at for at, key in enumerate(pd.concat([paper["item"], run["item"]]).drop_duplicates())}
-    return both.sort_values("item", key=lambda items: items.map(order), kind="stable", ignore_index=True)
+    # not an outer merge, which sorts by the keys
+    order = pd.concat([paper[keys], run[keys]]).drop_duplicates()
+    both = order.merge(paper, on=keys, how="left").merge(run, on=keys, how="left")
+    rank = {item: at for at, item in enumerate(both["item"].drop_duplicates())}
+    return both.sort_values("item", key=lambda items: items.map(rank), kind="stable", ignore_index=True)
 
 
 def provenance_line(provenance: Mapping[str, Any]) -> str:

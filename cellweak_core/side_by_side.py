@@ -1,6 +1,6 @@
 """Tables to read: methods down, columns across, in each cell "paper | this run [interval]".
 
-Drawn from rows of the one schema (`results`); every chapter shows its numbers this way.
+Made from rows of the one schema (`results`).
 """
 
 from __future__ import annotations
@@ -28,38 +28,51 @@ def beside_paper(
         digits: Behind the point.
 
     Returns:
-        Rows and columns in the paper's order, what only the run has behind; the last row is the run's n.
+        "method" and a column for each of the item's, in the paper's order, what only the run has behind; in a cell
+        "paper | this run [interval]", "-" for a side without a number, "" where neither has a row. The last row, "n",
+        is the run's n.
+
+    Raises:
+        ValueError: As `wide`.
     """
-    from .published import load
     from .results import beside_paper as joined
 
     both = joined(rows, chapter)
     both = both[both["item"] == item]
-    printed = load(chapter)
-    printed = printed[(printed["item"] == item) & (printed["kind"] == "result")]
     if columns:
-        both, printed = (table[table["column"].isin(columns)] for table in (both, printed))
+        both = both[both["column"].isin(columns)]
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
-    texts = [_cell(row, digits) for row in numbers]
-    down, across = (list(dict.fromkeys([*printed[name], *both[name]])) for name in ("row", "column"))
-    return _readable(both.assign(text=texts, n=both["n_run"]), down, across)
+    texts = [f"{_printed(row[0], digits)} | {_measured(row[1:], digits)}" for row in numbers]
+    return _readable(both.assign(text=texts, n=both["n_run"], data=both["data_run"]), item)
 
 
 def wide(rows: pd.DataFrame, item: str, digits: int = 3) -> pd.DataFrame:
-    """An item of a run alone: methods down and n last, columns across, "value [low, high]"."""
+    """An item of a run alone: methods down and n last, columns across, "value [low, high]"; empty if it has none.
+
+    Raises:
+        ValueError: A method is called "n"; two rows of one method and column, as of two data sets.
+    """
     import pandas as pd
 
     part = rows[rows["item"] == item]
     if not len(part):
         return pd.DataFrame({"method": []})
     numbers = part[["value", "low", "high"]].astype(float).to_numpy()
-    texts = [_cell(np.array([np.nan, *row]), digits).removeprefix("- | ") for row in numbers]
-    return _readable(part.assign(text=texts), *(list(dict.fromkeys(part[name])) for name in ("row", "column")))
+    return _readable(part.assign(text=[_measured(row, digits) for row in numbers]), item)
 
 
-def _readable(rows: pd.DataFrame, down: Sequence[str], across: Sequence[str]) -> pd.DataFrame:
-    """Rows with `text` and `n` as a table, methods down and the column's n last, of which there may be several."""
-    table = rows.pivot(index="row", columns="column", values="text").loc[list(down), list(across)]
+def _readable(rows: pd.DataFrame, item: str) -> pd.DataFrame:
+    """Rows with `text` and `n` as a table in their order, methods down and the column's n (of several, a range) last."""
+    if (rows["row"] == "n").any():
+        raise ValueError(f"{item}: a row is called 'n', as the table's last line is; give the method another name")
+    if (twice := rows.duplicated(["row", "column"])).any():
+        one = rows[twice].iloc[0]
+        sets = f"of {', '.join(map(str, rows['data'].dropna().unique()))}" if "data" in rows else "of two data sets"
+        raise ValueError(
+            f"{item}: {one['row']}, {one['column']} is there twice, {sets}; give the rows of one data set at a time"
+        )
+    down, across = (list(dict.fromkeys(rows[name])) for name in ("row", "column"))
+    table = rows.pivot(index="row", columns="column", values="text").loc[down, across]
     n = rows.dropna(subset="n").groupby("column")["n"].agg(["min", "max"]).astype(int)
     table.loc["n"] = [
         "" if c not in n.index else f"{low}" if (low := n["min"][c]) == (high := n["max"][c]) else f"{low} to {high}"
@@ -68,11 +81,15 @@ def _readable(rows: pd.DataFrame, down: Sequence[str], across: Sequence[str]) ->
     return table.fillna("").rename_axis(columns=None).reset_index().rename(columns={"row": "method"})
 
 
-def _cell(numbers: NDArray[np.floating], digits: int) -> str:
-    paper, value, low, high = numbers
-    # What is printed keeps its digits: .15 is not .1
-    left = (f"{paper:.{digits}f}" if round(paper, digits) == paper else f"{paper:g}") if np.isfinite(paper) else "-"
-    right = f"{value:.{digits}f}" if np.isfinite(value) else "-"
-    if np.isfinite(low) and np.isfinite(high):
-        right += f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{left} | {right}"
+def _printed(value: float, digits: int) -> str:
+    """The paper's number with the digits that it is printed with: .15 is not .1."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" if round(value, digits) == value else f"{value:g}"
+
+
+def _measured(numbers: NDArray[np.floating], digits: int) -> str:
+    """Value, low and high of a run as "value [low, high]"."""
+    value, low, high = numbers
+    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else ""
+    return (f"{value:.{digits}f}" if np.isfinite(value) else "-") + interval

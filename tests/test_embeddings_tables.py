@@ -191,6 +191,21 @@ def test_a_run_alone_and_several_n() -> None:
     assert list(side_by_side.wide(rows, "E")) == ["method"]
 
 
+def test_side_by_side_keeps_orders_and_refuses_what_it_cannot_show() -> None:
+    more = [("Table 1", name, "Gene Acc.", 1.0) for name in ("z", "a", "mixup")]
+    table = side_by_side.beside_paper(kept(more), "embeddings", "Table 1")
+    printed = published.load("embeddings", kind="result").query("item == 'Table 1'")["row"].drop_duplicates().tolist()
+    assert table["method"].tolist() == [*printed, *(name for _, name, *_ in more if name not in printed), "n"]
+    named_n = kept([("Table 1", "n", "Gene Acc.", 1.0)])
+    two = pd.concat([kept(more), kept(more).assign(data="BBBC021")])
+    said = "Table 1: z, Gene Acc. is there twice, of .*, BBBC021; give the rows of one data set at a time"
+    for show in (side_by_side.wide, lambda rows, item: side_by_side.beside_paper(rows, "embeddings", item)):
+        with pytest.raises(ValueError, match="Table 1: a row is called 'n'.*give the method another name"):
+            show(named_n, "Table 1")
+        with pytest.raises(ValueError, match=said):
+            show(two, "Table 1")
+
+
 # --- what a run leaves
 
 

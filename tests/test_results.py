@@ -136,6 +136,28 @@ def test_beside_paper(tmp_path: Path) -> None:
     assert whole["item"].drop_duplicates().tolist() == paper["item"].drop_duplicates().tolist()
 
 
+def test_beside_paper_keeps_the_papers_order_and_puts_the_runs_own_behind(tmp_path: Path) -> None:
+    keys = ["item", "row", "column"]
+    for chapter in published.CHAPTERS:
+        paper = published.load(chapter, kind="result")
+        first, last = paper.iloc[0], paper.iloc[-1]
+        run = results.Results(chapter, tmp_path, {}, 3, "simulated")
+        for item, row, column in (
+            (last["item"], last["row"], last["column"]), ("Ours", "z", "b"), (first["item"], "z", "b"),
+            ("Ours", "a", "b"), (first["item"], "a", "c"), (first["item"], first["row"], first["column"]),
+        ):  # fmt: skip
+            run.add(item, row, column, 0.5, n=7, unit="")
+        table = run.beside_paper()
+        of_paper = table["unit_paper"].notna()
+        ranked = [item for name in paper["item"].drop_duplicates() for item in paper[paper["item"] == name].index]
+        assert table.loc[of_paper, keys].to_numpy().tolist() == paper.loc[ranked, keys].to_numpy().tolist()
+        own = table.loc[table["item"] == first["item"], keys].to_numpy().tolist()
+        assert own[-2:] == [[first["item"], "z", "b"], [first["item"], "a", "c"]]
+        assert table.loc[table["item"] == "Ours", "row"].tolist() == ["z", "a"]
+        assert table["item"].iloc[-1] == "Ours"
+        assert table["value_run"].notna().sum() == 6
+
+
 def test_provenance_line_and_git(tmp_path: Path) -> None:
     provenance = make(tmp_path).provenance()
     line = results.provenance_line(provenance)
