@@ -42,7 +42,7 @@ def test_a_table_beside_the_paper(tmp_path) -> None:  # noqa: ANN001
     results = Results("tracking", tmp_path, {}, 0, "simulated")
     results.add("Table 5", "Ours", "AA", 0.5, n=10, unit="fraction", low=0.4, high=0.6, note="x")
     results.add("Table 5", "assignment", "AA", 0.25, n=12, unit="fraction")
-    table = reporting.beside_paper(results.rows, "Table 5").set_index("method")
+    table = side_by_side.beside_paper(results.rows, "tracking", "Table 5").set_index("method")
     assert table.index.tolist() == ["A-Graph", "Fogbank", "GDA", "Ours", "assignment", "n"]
     assert table.columns.tolist() == ["AA", "TE"]
     assert table.loc["Ours", "AA"] == "0.857 | 0.500 [0.400, 0.600]"
@@ -136,3 +136,17 @@ def test_of_new_frames_without_links_there_is_no_precision() -> None:
     rows = new_rows(TRUTH[TRUTH["frame"] == 1], TrackingData(NEW_FRAMES, TRUTH, True, "new"))
     assert rows["AA"] == (0.0, 11)
     assert "link precision" not in rows  # 0/0
+
+
+def test_scores_of_each_seed_are_a_column_each_in_the_order_given() -> None:
+    scores = pd.DataFrame({
+        "method": ["Ours", "BF", "Ours", "BF", "Ours"], "interval": [5, 5, 1, 1, 1], "seed": [1, 1, 0, 0, 1],
+        "aa": [0.5, 0.25, 1.0, 0.125, 0.75], "link_precision": [0.9, 0.8, 1.0, 0.6, 0.75],
+    })  # fmt: skip
+    table = reporting.by_seed(scores)
+    assert table.columns.tolist() == [
+        "AA (precision)", "every 5. frame, seed 1", "every frame, seed 0", "every frame, seed 1"
+    ]  # fmt: skip
+    assert table.iloc[0].tolist() == ["Ours", "0.500 (0.900)", "1.000 (1.000)", "0.750 (0.750)"]
+    assert table.iloc[1, :3].tolist() == ["BF", "0.250 (0.800)", "0.125 (0.600)"]
+    assert table.iloc[1].isna().tolist() == [False, False, False, True]

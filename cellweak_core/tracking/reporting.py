@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import side_by_side
 from . import evaluation
 from .comparison import Found
 from .data import TrackingData
@@ -149,11 +148,6 @@ def _counted(one: Mapping[str, float], key: str, what: str) -> Row:
     note = f"95 % bootstrap over {one['n_groups']:.0f} frames; n counts {what}"
     low, high = _finite(one[f"{key}_low"]), _finite(one[f"{key}_high"])
     return {"value": one[key], "low": low, "high": high, "n": int(one["n"]), "unit": "fraction", "note": note}
-
-
-def beside_paper(rows: pd.DataFrame, item: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """One of the tables 1 to 5 beside this run, see `side_by_side.beside_paper`."""
-    return side_by_side.beside_paper(rows, "tracking", item, columns)
 
 
 def table_1_averages(published: pd.DataFrame) -> pd.DataFrame:
