@@ -87,8 +87,9 @@ def learning_rate(i: int, steps: int, schedule: str, drop_every: int = 10_000) -
     Args:
         i: Counted from 0.
         steps: Steps in all.
-        schedule: "constant", "cosine" (a warm-up over 5 % of the steps and half a cosine down) "steps" (a tenth
-            after every `drop_every` steps) or "fractions" (a tenth after 40, 70 and 90 % of the steps).
+        schedule: "constant", "cosine" (a warm-up over 5 % of the steps and half a cosine down), "steps" (a tenth
+            after every `drop_every` steps) or "fractions" (DeepProfiler's: a tenth after 40, 70 and 90 % of the
+            steps).
         drop_every: See "steps".
 
     Raises:

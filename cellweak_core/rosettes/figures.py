@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plotting import PALETTE, bare, image_grid, style
+from ..plotting import PALETTE, bare, image_grid, style, subplots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +26,6 @@ COLOUR = {
 }
 
 
-def _subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - as matplotlib
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*args, **kwargs)
-
-
 def _box(axis: Axes, x: float, y: float, size: float, colour: str = "#D62728", width: float = 1.2) -> None:
     from matplotlib.patches import Rectangle
 
@@ -43,7 +37,7 @@ def raw_and_denoised(
 ) -> Figure:
     """Fig. 1: an image before and after denoising, a box around each rosette centre `(x, y)`."""
     with style():
-        figure, axes = _subplots(1, 2, figsize=(6.4, 3.4))
+        figure, axes = subplots(1, 2, figsize=(6.4, 3.4))
         for axis, image, title in zip(axes, (raw, denoised), ("raw", "denoised"), strict=True):
             axis.imshow(image, cmap="gray")
             axis.set_title(title)
@@ -56,7 +50,7 @@ def raw_and_denoised(
 def network_diagram(layers: Sequence[tuple[str, str]]) -> Figure:
     """Fig. 2: the layers in order, each a box with its name and its output's shape."""
     with style():
-        figure, axis = _subplots(figsize=(8.0, 1.3))
+        figure, axis = subplots(figsize=(8.0, 1.3))
         _chain(axis, [f"{name}\n{shape}" for name, shape in layers])
     return figure
 
@@ -64,7 +58,7 @@ def network_diagram(layers: Sequence[tuple[str, str]]) -> Figure:
 def workflow_diagram() -> Figure:
     """Fig. 4: common features from unlabelled images first, the target from few labels second."""
     with style():
-        figure, axis = _subplots(figsize=(7.4, 2.4))
+        figure, axis = subplots(figsize=(7.4, 2.4))
         _chain(axis, ["unlabelled\nimages", "WGAN: generator\nand discriminator", "discriminator's\nfeatures"], 1.0)
         few = ["few labelled\nwindows", "classifier, started\nwith these features", "rosette?\nprobability"]
         _chain(axis, few, 0.0)
@@ -109,7 +103,7 @@ def patches(images: NDArray[np.uint8], n: int = 32) -> Figure:
 def losses(step: NDArray[Any], values: NDArray[Any], recorded: pd.DataFrame, what: str) -> Figure:
     """Fig. 3c, d: a loss against the step, with all of the authors' recorded points, beyond the run's end too."""
     with style():
-        figure, axis = _subplots(figsize=(5.6, 3.0))
+        figure, axis = subplots(figsize=(5.6, 3.0))
         axis.plot(step, values, color=PALETTE["gan"], linewidth=0.7, alpha=0.35)
         window = max(1, len(values) // 50)
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")
@@ -140,7 +134,7 @@ def filters(weights: Mapping[str, NDArray[Any]], sd: Mapping[str, float]) -> Fig
 def embeddings(points: Mapping[str, NDArray[Any]], clusters: Mapping[str, NDArray[Any]]) -> Figure:
     """Fig. 6: t-SNE of the fc1 weights, one point per input feature, coloured by cluster (grey: none)."""
     with style():
-        figure, axes = _subplots(1, len(points), figsize=(7.2, 3.6), squeeze=False)
+        figure, axes = subplots(1, len(points), figsize=(7.2, 3.6), squeeze=False)
         for axis, (name, xy) in zip(axes[0], points.items(), strict=True):
             label = clusters[name]
             size = float(np.clip(4000 / len(label), 3, 14))
@@ -156,7 +150,7 @@ def activation_maps(image: NDArray[Any], maps: Mapping[str, Sequence[NDArray[Any
     with style():
         names = list(maps)
         rows = len(maps[names[0]])
-        figure, axes = _subplots(rows, 1 + n * len(names), figsize=(8.0, 0.75 * rows + 0.5), squeeze=False)
+        figure, axes = subplots(rows, 1 + n * len(names), figsize=(8.0, 0.75 * rows + 0.5), squeeze=False)
         for axis in axes.flat:
             bare(axis)
             axis.set_visible(False)
@@ -179,7 +173,7 @@ def activation_maps(image: NDArray[Any], maps: Mapping[str, Sequence[NDArray[Any
 def mean_activations(table: pd.DataFrame) -> Figure:
     """Fig. 8: mean activation per layer in the four states (columns state, layer, mean)."""
     with style():
-        figure, axis = _subplots(figsize=(6.6, 3.2))
+        figure, axis = subplots(figsize=(6.6, 3.2))
         states = list(dict.fromkeys(table["state"]))
         layers = list(dict.fromkeys(table["layer"]))
         for k, state in enumerate(states):
@@ -195,7 +189,7 @@ def mean_activations(table: pd.DataFrame) -> Figure:
 def curves(table: pd.DataFrame, majority: float, title: str) -> Figure:
     """Fig. 9: accuracy, precision, recall of the rosette class against the step, mean and sd over trainings."""
     with style():
-        figure, axes = _subplots(1, 3, figsize=(8.0, 2.9), sharex=True, sharey=True)
+        figure, axes = subplots(1, 3, figsize=(8.0, 2.9), sharex=True, sharey=True)
         for axis, metric in zip(axes, ("accuracy", "precision", "recall"), strict=True):
             for name, part in table.groupby("classifier"):
                 summary = part.groupby("step")[metric].agg(["mean", "std"])
@@ -213,7 +207,7 @@ def curves(table: pd.DataFrame, majority: float, title: str) -> Figure:
 def accuracy_by_fraction(table: pd.DataFrame, paper: pd.DataFrame, majority: float) -> Figure:
     """Fig. 10: accuracy against the share of labels, bars = sd over trainings, the paper's printed points beside."""
     with style():
-        figure, axis = _subplots(figsize=(7.4, 3.4))
+        figure, axis = subplots(figsize=(7.4, 3.4))
         for k, (name, part) in enumerate(table.groupby("classifier")):
             look = {"color": COLOUR[str(name)], "capsize": 3, "marker": "o", "markersize": 4}
             x = 100 * part["fraction"] + (0.7, -0.7)[k % 2]  # a little apart, so that bars can be told from each other
@@ -232,7 +226,7 @@ def accuracy_by_fraction(table: pd.DataFrame, paper: pd.DataFrame, majority: flo
 def weak_by_fraction(evaluated: pd.DataFrame, metric: str = "AUROC") -> Figure:
     """Setting (b): a metric against the share of labels, averaged over test days, bars = 95 % over embryos."""
     with style():
-        figure, axis = _subplots(figsize=(6.6, 3.8))
+        figure, axis = subplots(figsize=(6.6, 3.8))
         part = evaluated[(evaluated["metric"] == metric) & (evaluated["day"] == "all")]
         for k, name in enumerate(dict.fromkeys(part["method"])):
             one = part[part["method"] == name].sort_values("fraction")
@@ -262,7 +256,7 @@ def detection(
 ) -> Figure:
     """Fig. 11: red boxes over the threshold, and the probability heat map below; circles are true centres."""
     with style():
-        figure, axes = _subplots(2, len(images), figsize=(2.5 * len(images) + 0.6, 5.2), squeeze=False)
+        figure, axes = subplots(2, len(images), figsize=(2.5 * len(images) + 0.6, 5.2), squeeze=False)
         mesh = None
         for k, image in enumerate(images):
             axes[0, k].imshow(image, cmap="gray")
@@ -308,7 +302,7 @@ STATISTICS = {
 def image_statistics(sets: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """The simulator beside the real images: `{name: simulation statistics}` of each set."""
     with style():
-        figure, axes = _subplots(2, 3, figsize=(8.0, 4.6))
+        figure, axes = subplots(2, 3, figsize=(8.0, 4.6))
         for axis, (what, (x, y)) in zip(axes.flat, STATISTICS.items(), strict=True):
             for name, statistics in sets.items():
                 curve = statistics[what]
