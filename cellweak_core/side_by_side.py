@@ -62,7 +62,7 @@ def wide(rows: pd.DataFrame, item: str, digits: int = 3) -> pd.DataFrame:
 
 
 def _readable(rows: pd.DataFrame, item: str) -> pd.DataFrame:
-    """Rows with `text` and `n` as a table in their order, methods down and the column's n (of several, a range) last."""
+    """Rows with `text` and `n` as a table in their order: methods down, and last the column's n, of several a range."""
     if (rows["row"] == "n").any():
         raise ValueError(f"{item}: a row is called 'n', as the table's last line is; give the method another name")
     if (twice := rows.duplicated(["row", "column"])).any():
