@@ -12,7 +12,7 @@ import pytest
 
 from cellweak_core.embeddings import drawing, sheets
 from cellweak_core.files import DataError
-from cellweak_core.screens import match_treatments
+from cellweak_core.screens import match_treatments, matching
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_the_first_is_the_one_that_is_matched(
 ) -> None:  # fmt: skip
     features, metadata = screen()
     metadata.loc[5, "moa"] = "alone"
-    monkeypatch.setattr(sheets, "_ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(matching, "BLOCK_BYTES", 7 * 60 * 8)  # seven rows at a time
     matched = match_treatments(features, metadata, exclude, unmatched)
     found = sheets.neighbours(features, metadata, 4, exclude, unmatched)
     first = found[found["rank"] == 1].set_index("row")
@@ -85,6 +85,24 @@ def test_without_mechanisms_the_sheet_is_the_same_without_verdicts() -> None:
     judged = sheets.neighbours(features, part)
     touched = (judged["row"] == 3) | (judged["neighbour_row"] == 3)
     assert judged.loc[touched, "same_mechanism"].isna().all()
+
+
+def test_a_treatment_of_no_known_mechanism_may_stand_before_the_one_that_is_matched() -> None:
+    rows = table([("a", "X", "1"), ("b", "X", "1"), ("c", None, "1")])
+    found = sheets.neighbours(on_circle(0, 20, 5), rows, 2)
+    assert found["neighbour_row"].tolist() == [2, 1, 2, 0, 0, 1]
+    assert found["same_mechanism"].tolist() == [None, True, None, True, None, None]
+    matched = match_treatments(on_circle(0, 20), rows[:2])
+    assert matched["neighbour"].tolist() == [1, 0]
+
+
+def test_equal_cosines_fall_as_in_the_matching() -> None:
+    features = np.repeat(np.eye(2), 4, 0)
+    rows = table([(f"c{k}", "X", "1") for k in range(8)])
+    found = sheets.neighbours(features, rows, 3)
+    assert found["neighbour_row"].tolist()[:6] == [1, 2, 3, 0, 2, 3]
+    first = found.loc[found["rank"] == 1, "neighbour_row"].tolist()
+    assert first == match_treatments(features, rows)["neighbour"].tolist()
 
 
 def test_nothing_is_allowed_or_asked() -> None:

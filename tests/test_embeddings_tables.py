@@ -198,9 +198,9 @@ def test_side_by_side_keeps_orders_and_refuses_what_it_cannot_show() -> None:
     assert table["method"].tolist() == [*printed, *(name for _, name, *_ in more if name not in printed), "n"]
     named_n = kept([("Table 1", "n", "Gene Acc.", 1.0)])
     two = pd.concat([kept(more), kept(more).assign(data="BBBC021")])
-    said = "Table 1: z, Gene Acc. is there twice, of .*, BBBC021; give the rows of one data set at a time"
+    said = r"Table 1: z, Gene Acc. is there twice, of .*, BBBC021; give the rows of one data set at a time"
     for show in (side_by_side.wide, lambda rows, item: side_by_side.beside_paper(rows, "embeddings", item)):
-        with pytest.raises(ValueError, match="Table 1: a row is called 'n'.*give the method another name"):
+        with pytest.raises(ValueError, match=r"Table 1: a row is called 'n'.*give the method another name"):
             show(named_n, "Table 1")
         with pytest.raises(ValueError, match=said):
             show(two, "Table 1")

@@ -35,6 +35,7 @@ def test_a_replicate_lies_on_another_plate() -> None:
     # d on plate 1 is nearer to c, and on plate 2 to e; e, which has no replicate, is asked and wrong
     assert found["predicted"].tolist() == ["a", "a", "b", "b", "c", "c", "c", "e", "d"]
     assert found["neighbour"].tolist() == [1, 0, 3, 2, 5, 4, 5, 8, 7]
+    assert found["right"].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
     assert (found["correct"], found["total"], found["accuracy"]) == (6, 9, 6 / 9)
 
 
@@ -50,6 +51,7 @@ def test_the_nearest_construct_has_the_same_gene() -> None:
     assert found["constructs"]["compound"].tolist() == ["a", "b", "c", "d", "e"]
     assert found["constructs"]["n"].tolist() == [2, 2, 2, 2, 1]
     assert found["predicted"].tolist() == ["X", "X", "Y", "Z", None]  # e, at 130, lies nearest to d, at 125
+    assert found["right"].tolist() == [1, 1, 1, 0, -1]
     assert (found["correct"], found["total"]) == (3, 4)
     assert (gene_accuracy(AT, NINE, "drop")["correct"], gene_accuracy(AT, NINE, "drop")["total"]) == (4, 4)
     assert (gene_accuracy(AT, NINE, "ask")["correct"], gene_accuracy(AT, NINE, "ask")["total"]) == (3, 5)
@@ -65,6 +67,23 @@ def test_controls_are_neither_asked_nor_neighbours() -> None:
     assert gene_accuracy(features, table)["predicted"].tolist() == gene_accuracy(AT, NINE)["predicted"].tolist()
     with pytest.raises(DataError, match="all wells are controls"):
         gene_accuracy(features[9:], control)
+
+
+def test_controls_need_neither_a_gene_nor_a_direction() -> None:
+    control = wells(*[("DMSO", "", plate) for plate in "12"]).assign(control=True, gene=None)
+    table = pd.concat([control, NINE.assign(control=False)], ignore_index=True)
+    features = np.concatenate([np.zeros((2, 2)), AT])
+    replicates, genes = replicate_accuracy(features, table), gene_accuracy(features, table)
+    expected = replicate_accuracy(AT, NINE)
+    assert replicates["predicted"].tolist() == [None] * 2 + expected["predicted"].tolist()
+    assert replicates["right"].tolist() == [-1] * 2 + expected["right"].tolist()
+    assert genes["predicted"].tolist() == gene_accuracy(AT, NINE)["predicted"].tolist()
+    for accuracy in (replicate_accuracy, gene_accuracy):
+        with pytest.raises(DataError, match=r"row \d is all zero"):
+            accuracy(np.where(np.arange(11)[:, None] < 4, 0, features), table)
+        for n in (10, 12):
+            with pytest.raises(ValueError, match=r"expected numbers \(11, n_features\), got float64 of shape"):
+                accuracy(np.resize(features, (n, 2)), table)
 
 
 def literal(features: np.ndarray, table: pd.DataFrame, truth: str, apart: str, unmatched: str) -> tuple[int, int]:
@@ -130,8 +149,10 @@ def test_wells_that_cannot_be_asked_are_refused(table: pd.DataFrame, unmatched: 
 
 
 def test_a_construct_has_one_gene() -> None:
-    with pytest.raises(DataError, match=r"b: two genes \(column gene\)"):
+    with pytest.raises(DataError, match=r"b: several genes, X, Y \(column gene\); a construct has one"):
         gene_accuracy(AT, NINE.assign(gene=[*"XXXYYYYYZ"]))
+    with pytest.raises(DataError, match="column 'gene' is empty in row 3"):
+        gene_accuracy(AT, NINE.assign(gene=[*"XXX", None, *"YYYYZ"]))
     with pytest.raises(DataError, match="column 'gene' is missing"):
         gene_accuracy(AT, NINE.drop(columns="gene"))
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cellweak_core.files import DataError
 from cellweak_core.screens import match_treatments, matching
+from cellweak_core.screens.checks import codes, directions
 
 
 def table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
@@ -95,6 +96,10 @@ def test_it_is_the_literal_loop_in_any_block(exclude: str, unmatched: str, seed:
     features = rng.normal(size=(n, 4))
     found = match_treatments(features, rows, exclude, unmatched)
     assert (found["correct"], found["total"]) == literal(features, rows, exclude, unmatched)
+    moa = rows["moa"].to_numpy(object)
+    asked = found["neighbour"] >= 0
+    assert found["right"].dtype == np.int8
+    assert found["right"].tolist() == np.where(asked, moa[found["neighbour"]] == moa, -1).tolist()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "BLOCK_BYTES", 1)  # one query at a time
         again = match_treatments(3.5 * features, rows, exclude, unmatched)
@@ -144,3 +149,39 @@ def test_far_from_zero_the_number_of_rows_decides_nothing() -> None:
         rows = pd.DataFrame({"compound": compound.astype(str), "moa": (compound % 4).astype(str)})
         features = 1e4 + 8 * np.eye(4)[compound % 4] + rng.normal(0, 0.1, (n, 4))
         assert match_treatments(features, rows)["accuracy"] > 0.99
+
+
+@given(seed=st.integers(0, 10_000), n_apart=st.integers(1, 3), k=st.integers(1, 9))
+def test_partners_and_nearest_are_the_literal_ones(seed: int, n_apart: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 20))
+    truth, apart = rng.integers(-1, 3, n), [np.arange(n), *rng.integers(0, 3, (n_apart - 1, n))]
+    shared = [rng.integers(0, 4, n), *apart[1:]]
+    expected = [
+        any(truth[a] == truth[b] and all(key[a] != key[b] for key in shared) for b in range(n)) for a in range(n)
+    ]  # fmt: skip
+    assert matching.has_partner(truth, *shared).tolist() == expected
+    unit = directions(rng.integers(-2, 3, (n, 2)) + 0.5, n)  # with many equal cosines
+    queries, candidates = (np.flatnonzero(rng.random(n) < 0.7) for _ in range(2))
+    rows, cosines = matching.nearest(unit, queries, candidates, *apart, k=k)
+    assert rows.shape == cosines.shape == (len(queries), k)
+    for q, found, values in zip(queries, rows, cosines, strict=True):
+        allowed = [c for c in candidates if all(key[c] != key[q] for key in apart)]
+        best = sorted((-round(float(unit[q] @ unit[c]), 12), c) for c in allowed)[:k]
+        np.testing.assert_allclose(values, [-one for one, _ in best] + [-np.inf] * (k - len(best)), atol=1e-9)
+        assert (found >= 0).tolist() == [True] * len(best) + [False] * (k - len(best))
+        assert set(found[found >= 0].tolist()) <= set(map(int, allowed))
+        assert len(set(found[found >= 0].tolist())) == len(best)
+
+
+def test_rows_that_are_not_needed_may_be_empty_or_zero() -> None:
+    rows = pd.DataFrame({"gene": ["b", None, "a", "b"]})
+    needed = np.array([True, False, True, True])
+    assert codes(rows, "gene", needed).tolist() == [0, -1, 1, 0]
+    with pytest.raises(DataError, match="column 'gene' is empty in row 1"):
+        codes(rows, "gene")
+    found = directions([[3, 4], [0, 0], [0, 2], [1, 0]], 4, needed)
+    np.testing.assert_array_equal(found, [[0.6, 0.8], [0, 0], [0, 1], [1, 0]])
+    for lacking in (None, ~needed):
+        with pytest.raises(DataError, match="row 1 is all zero"):
+            directions([[3, 4], [0, 0], [0, 2], [1, 0]], 4, lacking)

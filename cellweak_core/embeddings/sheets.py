@@ -3,8 +3,9 @@
     features (n, d) --cosine, not the same compound--> table of neighbours --+
     crops of each treatment --composites-----------------------------------+--> pages, PDF and CSV
 
-The first neighbour of a treatment is the one `screens.match_treatments` compares mechanisms with; here are the next
-ones too, and treatments whose mechanism nobody knows.
+Where all mechanisms are known, the first neighbour of a treatment is the one `screens.match_treatments` compares
+mechanisms with; here are the next ones too, and treatments that it does not ask. A treatment whose mechanism nobody
+knows, which the matching does not take, may be a neighbour as well, and then it may stand before that one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cellweak_core.files import DataError, atomic_path
-from cellweak_core.screens.checks import matrix, names
+from cellweak_core.files import atomic_path
+from cellweak_core.screens.checks import codes, directions
+from cellweak_core.screens.matching import EXCLUDE, UNMATCHED, has_partner, nearest
 
 from ..plotting import bare, style
 from ..tables import write_csv
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["composite", "neighbours", "pages", "write"]
 
-EXCLUDE = ("compound", "compound+batch")
 RIGHT, WRONG = "#0072B2", "#D55E00"
 VERDICTS = {True: ("same mechanism", RIGHT), False: ("another mechanism", WRONG), None: ("", INK)}
-_ROWS_AT_A_TIME = 1024
 
 
 def neighbours(
@@ -61,34 +61,21 @@ def neighbours(
     """
     import pandas as pd
 
-    if exclude not in EXCLUDE or unmatched not in ("drop", "keep") or k < 1:
+    if exclude not in EXCLUDE or unmatched not in UNMATCHED or k < 1:
         raise ValueError(
-            f"expected exclude {' or '.join(EXCLUDE)}, unmatched drop or keep, k of 1 or more; got {exclude!r}, "
-            f"{unmatched!r}, {k}"
+            f"expected exclude {' or '.join(EXCLUDE)}, unmatched {' or '.join(UNMATCHED)}, k of 1 or more; got "
+            f"{exclude!r}, {unmatched!r}, {k}"
         )
-    x = matrix(features, "features", len(metadata))
-    length = np.linalg.norm(x, axis=1)
-    if (length == 0).any():
-        raise DataError(f"features: row {int((length == 0).argmax())} is all zero; no neighbour is nearest by angle")
-    unit = x / length[:, None]
-    n = len(unit)
-    keys = [_codes(metadata, name) for name in exclude.split("+")]
+    unit = directions(features, len(metadata))
+    apart = [codes(metadata, name) for name in exclude.split("+")]
     moa = _mechanisms(metadata)
-    rows = np.arange(n)
-    has_partner = np.zeros(n, bool)
-    for block in np.split(rows, range(_ROWS_AT_A_TIME, n, _ROWS_AT_A_TIME)):
-        has_partner[block] = (_allowed(keys, block) & (moa[block, None] == moa)).any(1)
-    answerable = has_partner & (moa >= 0)
-    candidates = (moa < 0) | has_partner | (unmatched == "keep")
-    pairs: list[tuple[int, int, int, float]] = []
-    for block in np.split(rows, range(_ROWS_AT_A_TIME, n, _ROWS_AT_A_TIME)):
-        similarity = np.where(_allowed(keys, block) & candidates, unit[block] @ unit.T, -np.inf)
-        best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        for row, found, values in zip(block.tolist(), best, similarity, strict=True):
-            near = [j for j in found.tolist() if values[j] > -np.inf]
-            pairs += [(row, j, rank, float(values[j])) for rank, j in enumerate(near, 1)]
-    columns = ["row", "neighbour_row", "rank", "similarity"]
-    out = pd.DataFrame(pairs, columns=columns).astype(dict(zip(columns, (int, int, int, float), strict=True)))
+    partnered = has_partner(moa, *apart)
+    answerable = partnered & (moa >= 0)
+    candidates = np.flatnonzero((moa < 0) | partnered | (unmatched == "keep"))
+    found, cosine = nearest(unit, np.arange(len(unit)), candidates, *apart, k=k)
+    row, rank = np.nonzero(found >= 0)
+    columns = {"row": row, "neighbour_row": found[row, rank], "rank": rank + 1, "similarity": cosine[row, rank]}
+    out = pd.DataFrame(columns)
     own, other = out["row"].to_numpy(int), out["neighbour_row"].to_numpy(int)
     known = answerable[own] & (moa[other] >= 0)
     same = [bool(right) if sure else None for right, sure in zip(moa[own] == moa[other], known, strict=True)]
@@ -102,24 +89,11 @@ def neighbours(
     ]]  # fmt: skip
 
 
-def _codes(metadata: pd.DataFrame, name: str) -> NDArray[np.int64]:
-    import pandas as pd
-
-    if name not in metadata:
-        raise DataError(f"metadata: column {name!r} is missing; found {', '.join(map(str, metadata.columns))}")
-    return pd.factorize(names(metadata[name], f"metadata, column {name!r}", len(metadata)))[0].astype(np.int64)
-
-
 def _mechanisms(metadata: pd.DataFrame) -> NDArray[np.int64]:
     """Numbers of the mechanisms, -1 where one is not known."""
     import pandas as pd
 
     return pd.factorize(metadata["moa"])[0].astype(np.int64) if "moa" in metadata else np.full(len(metadata), -1)
-
-
-def _allowed(keys: list[NDArray[np.int64]], block: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which treatments may be neighbours of those of a block: all of the keys differ."""
-    return np.logical_and.reduce([key[block, None] != key for key in keys])
 
 
 def pages(

@@ -17,13 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from cellweak_core.files import DataError
 from cellweak_core.uncertainty import group_weights, percentile_interval
 
+from . import matching
 from .aggregation import aggregate
-from .matching import BLOCK_BYTES, _codes, _directions
+from .checks import codes, directions, matrix
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNMATCHED = ("drop", "keep", "ask")
+UNMATCHED = (*matching.UNMATCHED, "ask")
 
 
 def replicate_accuracy(features: ArrayLike, metadata: pd.DataFrame, unmatched: str = "ask") -> dict[str, Any]:
@@ -39,14 +40,16 @@ def replicate_accuracy(features: ArrayLike, metadata: pd.DataFrame, unmatched: s
     Returns:
         `correct`, `total` (wells asked) and `accuracy`, their quotient, NaN with nothing to ask; `predicted`:
         `(n_wells,)` the neighbour's compound, None where a well was not asked; `neighbour`: `(n_wells,)` its row, -1
-        there.
+        there; `right`: `(n_wells,)` int8, 1 right, 0 wrong, -1 not asked.
 
     Raises:
         ValueError: Another word for `unmatched`; arrays that do not go together.
-        DataError: Columns missing or empty; fewer than two plates; features that are not finite, or all zero in a row.
+        DataError: Columns missing or empty; fewer than two plates; features that are not finite, or all zero in the row
+            of a treated well.
     """
-    unit = _directions(features, len(metadata))
-    compound, plate, treated = _codes(metadata, "compound"), _codes(metadata, "plate"), _treated(metadata)
+    treated = _treated(metadata)
+    unit = directions(features, len(metadata), treated)
+    compound, plate = codes(metadata, "compound", treated), codes(metadata, "plate", treated)
     if (n := len(np.unique(plate[treated]))) < 2:
         raise DataError(f"metadata: {n} plates with treated wells, expected two or more; a replicate lies on another")
     return _asked(unit, compound, plate, treated, metadata["compound"], unmatched)
@@ -57,7 +60,8 @@ def gene_accuracy(features: ArrayLike, metadata: pd.DataFrame, unmatched: str = 
 
     Args:
         features: `(n_wells, n_features)` float; a construct is the mean of its wells.
-        metadata: Row for row: `compound` (the construct), `gene`, and perhaps `control` (bool): controls are left out.
+        metadata: Row for row: `compound` (the construct), `gene`, and perhaps `control` (bool): controls are left out,
+            and need no gene.
         unmatched: Of constructs that are the only one of their gene, as `replicate_accuracy`.
 
     Returns:
@@ -66,21 +70,23 @@ def gene_accuracy(features: ArrayLike, metadata: pd.DataFrame, unmatched: str = 
 
     Raises:
         ValueError: Another word for `unmatched`; arrays that do not go together.
-        DataError: Columns missing or empty; a construct of two genes, named; no treated well; features that are not
+        DataError: Columns missing or empty; a construct of several genes, named; no treated well; features that are not
             finite, or all zero for a construct.
     """
-    _codes(metadata, "compound"), _codes(metadata, "gene")
     treated = _treated(metadata)
     if not treated.any():
         raise DataError("metadata: all wells are controls, there is no construct to match")
-    values, table = aggregate(np.asarray(features)[treated], metadata[treated], ("compound",))
+    x = matrix(features, "features", len(metadata))
+    codes(metadata, "compound", treated), codes(metadata, "gene", treated)
+    values, table = aggregate(x[treated], metadata[treated], ("compound",))
     if "gene" not in table:
-        several = metadata[treated].groupby("compound", sort=False)["gene"].nunique()
-        raise DataError(f"{several.index[int((several > 1).to_numpy().argmax())]}: two genes (column gene)")
-    everyone = np.arange(len(table))
-    found = _asked(
-        _directions(values, len(table)), _codes(table, "gene"), everyone, everyone >= 0, table["gene"], unmatched
-    )
+        genes = metadata[treated].groupby("compound", sort=False)["gene"].unique()
+        several = genes[genes.map(len) > 1]
+        own = ", ".join(map(str, several.iloc[0]))
+        raise DataError(f"{several.index[0]}: several genes, {own} (column gene); a construct has one")
+    construct = np.arange(len(table))
+    unit = directions(values, len(table))
+    found = _asked(unit, codes(table, "gene"), construct, construct >= 0, table["gene"], unmatched)
     return {**found, "constructs": table}
 
 
@@ -133,29 +139,19 @@ def _asked(
     if unmatched not in UNMATCHED:
         raise ValueError(f"unmatched: expected one of {', '.join(UNMATCHED)}, got {unmatched!r}")
     matched = np.zeros(len(unit), bool)
-    # partners: rows of the same truth, less those that share `apart` too
-    rows = np.flatnonzero(allowed)
-    _, same, n_same = np.unique(truth[rows], return_inverse=True, return_counts=True)
-    _, near, n_near = np.unique(np.stack([truth[rows], apart[rows]]), axis=1, return_inverse=True, return_counts=True)
-    matched[rows] = n_same[same] > n_near[near.ravel()]
-    asked = allowed if unmatched == "ask" else matched
-    queries, candidates = np.flatnonzero(asked), np.flatnonzero(matched if unmatched == "drop" else allowed)
+    matched[allowed] = matching.has_partner(truth[allowed], apart[allowed])
+    queries = np.flatnonzero(allowed if unmatched == "ask" else matched)
     neighbour = np.full(len(unit), -1)
-    per_block = max(1, BLOCK_BYTES // (8 * max(1, len(candidates))))
-    for start in range(0, len(queries), per_block):
-        block = queries[start : start + per_block]
-        similarity = unit[block] @ unit[candidates].T
-        similarity[apart[block, None] == apart[candidates]] = -np.inf
-        best = similarity.argmax(1)
-        # a lone construct has no other at all
-        some = np.isfinite(similarity[np.arange(len(block)), best])
-        neighbour[block[some]] = candidates[best[some]]
-    asked = neighbour >= 0
-    total, correct = int(asked.sum()), int((asked & (truth[neighbour] == truth)).sum())
+    candidates = np.flatnonzero(matched if unmatched == "drop" else allowed)
+    neighbour[queries] = matching.nearest(unit, queries, candidates, apart)[0][:, 0]
+    asked = neighbour >= 0  # a lone construct has no other at all
+    is_right = asked & (truth[neighbour] == truth)
+    total, correct = int(asked.sum()), int(is_right.sum())
     return {
         "correct": correct,
         "total": total,
         "accuracy": correct / total if total else float("nan"),
         "predicted": np.where(asked, texts.astype(str).to_numpy(object)[neighbour], None),
         "neighbour": neighbour,
+        "right": np.where(asked, is_right, -1).astype(np.int8),
     }

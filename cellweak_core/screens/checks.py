@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def matrix(values: ArrayLike, what: str, n_rows: int = -1, n_features: int = 0) -> NDArray[np.float64]:
@@ -53,3 +58,53 @@ def names(values: ArrayLike, what: str, n: int) -> NDArray[np.object_]:
     if empty.any():
         raise DataError(f"{what}: row {int(empty.argmax())} has none; fill it or leave the row out")
     return found
+
+
+def codes(metadata: pd.DataFrame, name: str, needed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """A column as whole numbers from 0 on, in the order of first appearance.
+
+    Args:
+        metadata: Has the column.
+        name: Its name.
+        needed: `(n,)` rows that must not be empty; all where None. Other empty ones are -1.
+
+    Returns:
+        `(n,)`.
+
+    Raises:
+        DataError: There is no such column, or it is empty in a row that is needed.
+    """
+    import pandas as pd
+
+    if name not in metadata:
+        raise DataError(f"metadata: column {name!r} is missing; found {', '.join(map(str, metadata.columns))}")
+    found, _ = pd.factorize(metadata[name])
+    empty = found < 0 if needed is None else (found < 0) & needed
+    if empty.any():
+        raise DataError(f"metadata: column {name!r} is empty in row {int(empty.argmax())}; fill it or drop the row")
+    return found.astype(np.int64)
+
+
+def directions(features: ArrayLike, n: int, needed: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Profiles of length 1, whose products are cosines.
+
+    Args:
+        features: `(n, d)`.
+        n: Rows that there must be.
+        needed: `(n,)` rows that must have a direction; all where None. Others of length 0 stay 0.
+
+    Returns:
+        `(n, d)` float64, at any size: nearest neighbours of profiles far from 0 differ in the last digits of their
+        cosines.
+
+    Raises:
+        ValueError: As `matrix`.
+        DataError: As `matrix`; a row that is needed is all zero.
+    """
+    values = matrix(features, "features", n)
+    length = np.linalg.norm(values, axis=1)
+    zero = length == 0
+    lost = zero if needed is None else zero & needed
+    if lost.any():
+        raise DataError(f"features: row {int(lost.argmax())} is all zero; no neighbour is nearest by angle")
+    return values / np.where(zero, 1, length)[:, None]

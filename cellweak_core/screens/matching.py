@@ -12,19 +12,19 @@ its batches and two batches differ when these texts do.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cellweak_core.files import DataError
-
-from .checks import matrix
+from .checks import codes, directions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXCLUDE = ("compound", "compound+batch")
+METRICS = {"NSC": "compound", "NSCB": "compound+batch"}  # what a neighbour may not share
+EXCLUDE = tuple(METRICS.values())
 UNMATCHED = ("drop", "keep")
 BLOCK_BYTES = 256 * 2**20  # of similarities at a time
 
@@ -49,8 +49,8 @@ def match_treatments(
     Returns:
         `correct` and `total`: treatments asked; `accuracy`: their quotient; `accuracy_over_compounds`: the plain mean
         over compounds of each compound's accuracy (as CytoGAN counts); `predicted`: `(n_treatments,)` the
-        neighbour's mechanism, None where a treatment was not asked; `neighbour`: `(n_treatments,)` its row, -1 there.
-        With nothing to ask accuracies are NaN.
+        neighbour's mechanism, None where a treatment was not asked; `neighbour`: `(n_treatments,)` its row, -1 there;
+        `right`: `(n_treatments,)` int8, 1 right, 0 wrong, -1 not asked. With nothing to ask accuracies are NaN.
 
     Raises:
         ValueError: Unknown words; arrays that do not go together.
@@ -61,71 +61,86 @@ def match_treatments(
         raise ValueError(f"exclude: expected one of {', '.join(EXCLUDE)}, got {exclude!r}")
     if unmatched not in UNMATCHED:
         raise ValueError(f"unmatched: expected one of {', '.join(UNMATCHED)}, got {unmatched!r}")
-    unit = _directions(features, len(metadata))
-    compound, moa = _codes(metadata, "compound"), _codes(metadata, "moa")
-    batch = _codes(metadata, "batch") if exclude == "compound+batch" else None
-    asked = _has_partner(compound, moa, batch)
-    candidates = np.flatnonzero(asked) if unmatched == "drop" else np.arange(len(unit))
+    unit = directions(features, len(metadata))
+    compound, moa = codes(metadata, "compound"), codes(metadata, "moa")
+    apart = [compound] if exclude == "compound" else [compound, codes(metadata, "batch")]
+    asked = has_partner(moa, *apart)
     neighbour = np.full(len(unit), -1)
-    queries, pool = np.flatnonzero(asked), unit if len(candidates) == len(unit) else unit[candidates]
-    per_block = max(1, BLOCK_BYTES // (8 * max(1, len(candidates))))
-    for start in range(0, len(queries), per_block):
-        rows = queries[start : start + per_block]
-        similarity = unit[rows] @ pool.T
-        similarity[compound[rows, None] == compound[candidates]] = -np.inf
-        if batch is not None:
-            similarity[batch[rows, None] == batch[candidates]] = -np.inf
-        neighbour[rows] = candidates[similarity.argmax(1)]
-    right = asked & (moa[neighbour] == moa)
+    candidates = np.flatnonzero(asked) if unmatched == "drop" else np.arange(len(unit))
+    neighbour[asked] = nearest(unit, np.flatnonzero(asked), candidates, *apart)[0][:, 0]
+    is_right = asked & (moa[neighbour] == moa)
     texts = metadata["moa"].astype(str).to_numpy(object)
-    predicted = np.where(asked, texts[neighbour], None)
-    total, correct = int(asked.sum()), int(right.sum())
-    n_of, right_of = (np.bincount(compound[rows], minlength=compound.max(initial=-1) + 1) for rows in (asked, right))
+    total, correct = int(asked.sum()), int(is_right.sum())
+    n_of, right_of = (np.bincount(compound[rows], minlength=compound.max(initial=-1) + 1) for rows in (asked, is_right))
     per_compound = right_of[n_of > 0] / n_of[n_of > 0]
     return {
         "correct": correct,
         "total": total,
         "accuracy": correct / total if total else float("nan"),
         "accuracy_over_compounds": float(per_compound.mean()) if total else float("nan"),
-        "predicted": predicted,
+        "predicted": np.where(asked, texts[neighbour], None),
         "neighbour": neighbour,
+        "right": np.where(asked, is_right, -1).astype(np.int8),
     }
 
 
-def _directions(features: ArrayLike, n: int) -> NDArray[np.float64]:
-    values = matrix(features, "features", n)
-    length = np.linalg.norm(values, axis=1)
-    if (length == 0).any():
-        raise DataError(f"features: row {int((length == 0).argmax())} is all zero; no neighbour is nearest by angle")
-    # float64 at any size: nearest neighbours of profiles far from 0 differ in the last digits of their cosines
-    return values / length[:, None]
+def has_partner(truth: NDArray[np.int64], *apart: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether some row agrees with each in `truth` and differs from it in all of `apart`.
 
+    Counted, not compared pair by pair: rows that agree in truth, less those that agree in one of `apart` too, and so on
+    with signs that alternate (inclusion and exclusion).
 
-def _codes(metadata: pd.DataFrame, name: str) -> NDArray[np.int64]:
-    import pandas as pd
+    Args:
+        truth: `(n,)`.
+        apart: `(n,)` each; one or more.
 
-    if name not in metadata:
-        raise DataError(f"metadata: column {name!r} is missing; found {', '.join(map(str, metadata.columns))}")
-    codes, _ = pd.factorize(metadata[name])
-    if (codes < 0).any():
-        row = int((codes < 0).argmax())
-        raise DataError(f"metadata: column {name!r} is empty in row {row}; fill it or drop the row")
-    return codes.astype(np.int64)
-
-
-def _has_partner(
-    compound: NDArray[np.int64], moa: NDArray[np.int64], batch: NDArray[np.int64] | None
-) -> NDArray[np.bool_]:
-    """Whether some treatment of the same mechanism is an allowed neighbour: counted, not compared pair by pair."""
-
-    def same(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many rows agree with each row in all keys, itself included."""
-        _, inverse, counts = np.unique(np.stack(keys), axis=1, return_inverse=True, return_counts=True)
-        return counts[inverse.ravel()]
-
-    if not len(compound):
-        return np.zeros(0, bool)
-    partners = same(moa) - same(moa, compound)
-    if batch is not None:
-        partners = partners - same(moa, batch) + same(moa, compound, batch)
+    Returns:
+        `(n,)`.
+    """
+    partners = np.zeros(len(truth), np.int64)
+    if not len(truth):
+        return partners > 0
+    for size in range(len(apart) + 1):
+        for some in combinations(apart, size):
+            _, inverse, counts = np.unique(np.stack([truth, *some]), axis=1, return_inverse=True, return_counts=True)
+            partners += (-1) ** size * counts[inverse.ravel()]
     return partners > 0
+
+
+def nearest(
+    unit: NDArray[np.float64],
+    queries: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+    *apart: NDArray[np.int64],
+    k: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `k` nearest allowed rows of each query by cosine, a block of queries at a time.
+
+    Args:
+        unit: `(n, d)`, of length 1, as `checks.directions` gives them.
+        queries: `(n_queries,)` rows.
+        candidates: `(n_candidates,)` rows that may be neighbours.
+        apart: `(n,)` each: a neighbour differs from the query in all of them. One of them tells all rows apart, or a
+            row is its own neighbour.
+        k: How many.
+
+    Returns:
+        Rows `(n_queries, k)`, nearest first, of equals the earlier candidate, and cosines; -1 and -inf where fewer than
+        `k` are allowed.
+    """
+    rows = np.full((len(queries), k), -1)
+    cosines = np.full((len(queries), k), -np.inf)
+    pool = unit if np.array_equal(candidates, np.arange(len(unit))) else unit[candidates]
+    per_block = max(1, BLOCK_BYTES // (8 * max(1, len(candidates))))
+    for start in range(0, len(queries) if len(candidates) else 0, per_block):
+        block = queries[start : start + per_block]
+        similarity = unit[block] @ pool.T
+        for key in apart:
+            similarity[key[block, None] == key[candidates]] = -np.inf
+        order = (
+            similarity.argmax(1)[:, None] if k == 1 else np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        )  # fmt: skip
+        found = np.take_along_axis(similarity, order, axis=1)
+        here = slice(start, start + len(block)), slice(order.shape[1])
+        rows[here], cosines[here] = np.where(found > -np.inf, candidates[order], -1), found
+    return rows, cosines

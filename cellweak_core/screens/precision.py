@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from cellweak_core.files import DataError
 
-from .matching import _codes, _directions
+from .checks import codes, directions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,20 +67,18 @@ def mean_average_precision(
         ValueError: Sizes that do not go together; no `pos_sameby` or `neg_diffby`; a column on both sides.
         DataError: Columns missing or empty; no positive pair (no replicate), no negative one (one mechanism); features
             that are not finite, or all zero in a row.
-        ImportError: copairs is not installed; says how to install it.
     """
+    import copairs.map as copairs
+    from copairs.matching import UnpairedException
+
     _check(pos_sameby, pos_diffby, neg_sameby, neg_diffby)
     if null_size < 1:
         raise ValueError(f"null_size: expected 1 or more, got {null_size}")
-    unit = _directions(features, len(metadata))
-    codes, rules = _coded(metadata, pos_sameby, pos_diffby, neg_sameby, neg_diffby)
+    unit = directions(features, len(metadata))
+    coded, rules = _coded(metadata, pos_sameby, pos_diffby, neg_sameby, neg_diffby)
     try:
-        copairs, unpaired = import_module("copairs.map"), import_module("copairs.matching").UnpairedException
-    except ImportError as error:
-        raise ImportError("copairs is not installed: pip install 'copairs>=0.5.5'") from error
-    try:
-        profiles = copairs.average_precision(codes, unit, *rules, progress_bar=False)
-    except unpaired as error:
+        profiles = copairs.average_precision(coded, unit, *rules, progress_bar=False)
+    except UnpairedException as error:
         positive = "positive" in str(error)
         what = _in_words(pos_sameby, pos_diffby) if positive else _in_words(neg_sameby, neg_diffby)
         hint = "replicates or a second compound" if positive else "a second mechanism, or controls"
@@ -132,8 +129,8 @@ def _coded(metadata: pd.DataFrame, *rules: Sequence[str]) -> tuple[pd.DataFrame,
     import pandas as pd
 
     short = {name: f"column{k}" for k, name in enumerate(dict.fromkeys(name for rule in rules for name in rule))}
-    codes = pd.DataFrame({plain: _codes(metadata, name) for name, plain in short.items()})
-    return codes, [[short[name] for name in rule] for rule in rules]
+    coded = pd.DataFrame({plain: codes(metadata, name) for name, plain in short.items()})
+    return coded, [[short[name] for name in rule] for rule in rules]
 
 
 def _in_words(same: Sequence[str], different: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cellweak_core.files import DataError
 
 from .aggregation import treatment_profiles
-from .matching import match_treatments
+from .matching import METRICS, match_treatments
 from .normalization import percentile_scale, standardize, uncorrelated
 from .whitening import CORAL, TVN
 
@@ -97,8 +97,7 @@ def treatments(profiles: Profiles, recipe: Recipe, seed: int = 0) -> tuple[Float
 def matched_by(profiles: Profiles, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
     """NSC and NSCB of a recipe, each as `match_treatments` gives it."""
     values, table = treatments(profiles, recipe, seed)
-    pairs = (("NSC", "compound"), ("NSCB", "compound+batch"))
-    return {name: match_treatments(values, table, exclude) for name, exclude in pairs}
+    return {name: match_treatments(values, table, exclude) for name, exclude in METRICS.items()}
 
 
 def chosen_over_batches(profiles: Profiles, recipes: Sequence[Recipe], seed: int = 0) -> dict[str, Any]:
@@ -131,17 +130,15 @@ def chosen_over_batches(profiles: Profiles, recipes: Sequence[Recipe], seed: int
     if (n := len(set().union(*weeks))) < 3:
         raise DataError(f"batches: {n} with treatments; choosing on the others takes three or more")
     whole = [match_treatments(values, own, "compound+batch") for values, own in made]
-    moa, chosen, correct, total = table["moa"].to_numpy(object), dict[str, Recipe](), 0, 0
+    chosen, correct, total = dict[str, Recipe](), 0, 0
     for batch in dict.fromkeys(table["batch"]):
         left_out = set(batch.split(","))
         others = np.array([not (own & left_out) for own in weeks])
         scores = [match_treatments(values[others], own[others], "compound+batch")["correct"] for values, own in made]
         k = int(np.argmax(scores))
         chosen[batch] = recipes[k]
-        neighbour = whole[k]["neighbour"]
-        asked = (table["batch"] == batch).to_numpy() & (neighbour >= 0)
-        correct += int((moa[neighbour] == moa)[asked].sum())
-        total += int(asked.sum())
+        right = whole[k]["right"][(table["batch"] == batch).to_numpy()]
+        correct, total = correct + int((right == 1).sum()), total + int((right >= 0).sum())
     counts = [one["correct"] for one in whole]
     return {
         "correct": correct,
