@@ -164,27 +164,37 @@ def among(queries: ArrayLike, points: ArrayLike, k: int = 3) -> NDArray[np.bool_
     return np.concatenate(list(_reduced(x, y, lambda distances, _: (distances <= radii).any(1))))
 
 
-def diversity(values: ArrayLike) -> float:
+def diversity(values: ArrayLike, weights: ArrayLike | None = None) -> Any:  # noqa: ANN401 - as `frechet_distance`
     """Mean Euclidean distance of two different cells; 0 where a generator makes one cell only.
 
     Args:
         values: `(n, d)`, n of 2 or more; features, or images `(n, C, H, W)`.
+        weights: `(B, n)`, or None. A cell that was drawn twice makes no pair with itself.
+
+    Returns:
+        A float; `(B,)` with weights, NaN where a resample has one cell only.
 
     Raises:
         DataError: Fewer than two cells, values that are not finite.
+        ValueError: Other axes, also of the weights.
     """
     images = np.asarray(values)
     x = matrix(images.reshape(len(images), -1) if images.ndim > 2 else images, "values")
     if len(x) < 2:
         raise DataError(f"values: {len(x)} cells, expected two or more to differ")
+    w = np.ones((1, len(x))) if weights is None else np.asarray(weights, float)
+    if w.ndim != 2 or w.shape[1] != len(x):
+        raise ValueError(f"weights: expected (B, {len(x)}), got {w.shape}")
     x = x - x.mean(0)
-    return float(sum(sums.sum() for sums in _reduced(x, x, _sums_without_itself))) / (len(x) * (len(x) - 1))
 
+    def summed(distances: Floats, start: int) -> Floats:
+        rows = np.arange(len(distances))
+        distances[rows, start + rows] = 0  # not exactly so where they come from products
+        return (w[:, start + rows] * (w @ distances.T)).T
 
-def _sums_without_itself(distances: Floats, start: int) -> Floats:
-    rows = np.arange(len(distances))
-    distances[rows, start + rows] = 0  # not exactly so where they come from products
-    return distances.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.concatenate(list(_reduced(x, x, summed))).sum(0) / (w.sum(1) ** 2 - np.square(w).sum(1))
+    return float(found[0]) if weights is None else found
 
 
 def standardised(real: ArrayLike, *others: ArrayLike) -> list[Floats]:

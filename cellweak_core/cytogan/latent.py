@@ -13,12 +13,16 @@ measured properties here, and what they change is measured too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
 from ..screens.checks import matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 WAYS = ("regression", "quarters")
@@ -85,6 +89,32 @@ def step_lengths(images: ArrayLike) -> Floats:
     """Euclidean distance of each image `(n, ...)` from the one before, `(n - 1,)`: even ones are a smooth way."""
     shown = np.asarray(images, float)
     return np.linalg.norm(np.diff(shown.reshape(len(shown), -1), axis=0), axis=1)
+
+
+def path_norms(firsts: ArrayLike, seconds: ArrayLike, t: ArrayLike) -> pd.DataFrame:
+    """Lengths of the noise vectors on both ways between pairs: what Fig. 2's pictures do not show.
+
+    Args:
+        firsts: `(n, d)` noise vectors.
+        seconds: `(n, d)`, pair by pair.
+        t: `(m,)` in [0, 1].
+
+    Returns:
+        A row for each way ("slerp", "linear"), pair and t: `way`, `pair`, `t`, `norm`.
+
+    Raises:
+        ValueError: As `slerp`; two numbers of vectors.
+    """
+    import pandas as pd
+
+    at = np.atleast_1d(np.asarray(t, float))
+    pairs = list(zip(np.asarray(firsts, float), np.asarray(seconds, float), strict=True))
+    ways = {"slerp": slerp, "linear": linear}
+    return pd.DataFrame([
+        {"way": name, "pair": k, "t": float(one), "norm": float(length)}
+        for name, way in ways.items() for k, (a, b) in enumerate(pairs)
+        for one, length in zip(at, np.linalg.norm(way(a, b, at), axis=1), strict=True)
+    ], columns=["way", "pair", "t", "norm"])  # fmt: skip
 
 
 @dataclass(frozen=True)

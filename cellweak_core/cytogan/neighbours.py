@@ -60,9 +60,9 @@ def memorised(training: ArrayLike, held_out: ArrayLike, generated: ArrayLike) ->
 
     Returns:
         `nearer`: chance that a generated cell is nearer than a held-out one, ties half; 0.5 without copying, 1 if all
-        are nearer. `p`: of the one-sided test that they are not nearer. `copies`: share of generated cells nearer than
-        95 % of the held-out ones; 0.05 without copying. `distance` `(m,)` and `held_out_distance` `(h,)` to the nearest
-        training cell, and `row` `(m,)`, which it is.
+        are nearer. `p`: of the one-sided test that they are not nearer. `near`: the distance that 95 % of the held-out
+        ones have at least; `copies`: share of generated cells below it, 0.05 without copying. To the nearest training
+        cell: `distance` `(m,)`, `held_out_distance` `(h,)`, and `row` `(m,)`, which it is.
 
     Raises:
         DataError: As `nearest_cells`.
@@ -73,10 +73,11 @@ def memorised(training: ArrayLike, held_out: ArrayLike, generated: ArrayLike) ->
     of_held_out = nearest_cells(held_out, training)[1][:, 0]
     distance = found[:, 0]
     test = mannwhitneyu(distance, of_held_out, alternative="less")
-    near = np.percentile(of_held_out, NEAR_PERCENTILE)
+    near = float(np.percentile(of_held_out, NEAR_PERCENTILE))
     return {
         "nearer": 1 - float(test.statistic) / (len(distance) * len(of_held_out)),
         "p": float(test.pvalue),
+        "near": near,
         "copies": float((distance < near).mean()),
         "distance": distance,
         "held_out_distance": of_held_out,

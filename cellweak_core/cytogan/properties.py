@@ -49,8 +49,8 @@ def channel_of(channels: Sequence[str], stain: str) -> int:
     found = [k for k, name in enumerate(channels) if name.casefold() in names]
     if len(found) != 1:
         raise DataError(
-            f"channels: {'more than one' if found else 'no'} channel {stain} among {', '.join(channels) or 'none'}; give "
-            "each channel its own name, such as channels=('DNA', 'actin', 'tubulin')"
+            f"channels: {'more than one' if found else 'no'} channel {stain} among {', '.join(channels) or 'none'}; "
+            "give each its own name, such as channels=('DNA', 'actin', 'tubulin')"
         )
     return found[0]
 

@@ -1,0 +1,252 @@
+"""From scores, samples and measured changes to rows of the one schema, with intervals over seeds and resamples.
+
+    marks (seeds, treatments): 1 right, 0 wrong, -1 not asked --resample whole compounds, and seeds--> Table 1
+    quality of each seed's sample, with draws                  --resample seeds, take their draws----> Generated
+
+Rows and columns have the names of the published table where it has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..uncertainty import group_weights, percentile_interval
+from .latent import Direction, Floats
+from .quality import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+Entries = Sequence[Mapping[str, Any]]
+COLUMNS = {"compounds": "MOA accuracy", "treatments": "NSC"}
+ENDINGS = {"none": "", "whitening": ", whitened", "TVN": ", TVN"}
+CHANCE = "chance"
+UNITS = {"copies": "fraction", "precision": "fraction", "recall": "fraction", "mechanisms reached": "fraction"}
+MEANS = {
+    "Frechet distance": "in the embedding network's features, units of the training cells' SD; lower is nearer",
+    "kernel distance": "cubic kernel, unbiased, in the embedding network's features, units of the training cells' SD",
+    "precision": "share of cells among the training cells",
+    "recall": "share of training cells among these cells",
+    "mechanisms reached": "share of mechanisms among the nearest training cells",
+    "nearer than held out": "chance to lie nearer to a training cell than a held-out cell does; 0.5 without copying",
+    "copies": "share nearer to a training cell than 95 % of held-out cells; 0.05 without copying",
+    "diversity": "mean distance of two cells over that of two held-out cells",
+}
+
+
+def score_draws(
+    right: NDArray[np.int8], compounds: Sequence[object], over: str, n_resamples: int, seed: int, stream: int = 0
+) -> tuple[float, Floats]:
+    """Accuracy, mean over seeds, and in resamples of whole compounds and of seeds.
+
+    Args:
+        right: `(n_seeds, n)` 1 right, 0 wrong, -1 not asked, of treatments.
+        compounds: `(n,)` of each.
+        over: "treatments", or "compounds": the plain mean of each compound's accuracy, as CytoGAN counts.
+        n_resamples: How many.
+        seed: The same compounds are drawn for every call with it.
+        stream: The same seeds are drawn for every call with it and as many seeds.
+
+    Returns:
+        The accuracy in [0, 1], and `(n_resamples,)`; NaN with nothing asked.
+
+    Raises:
+        ValueError: Another word, other shapes, seeds that were not asked the same treatments.
+    """
+    if over not in COLUMNS:
+        raise ValueError(f"over: expected one of {', '.join(COLUMNS)}, got {over!r}")
+    marks, names = np.asarray(right), np.asarray(compounds, object).astype(str)
+    if marks.ndim != 2 or marks.shape[1:] != names.shape:
+        raise ValueError(f"right: expected (n_seeds, {len(names)}), got {marks.shape}")
+    asked = marks[0] >= 0
+    if not ((marks >= 0) == asked).all():
+        raise ValueError("right: the seeds were not asked the same treatments")
+    if not asked.any():
+        return float("nan"), np.full(n_resamples, np.nan)
+    _, compound = np.unique(names[asked], return_inverse=True)
+    member = np.eye(compound.max() + 1)[compound]
+    of_compound, n_of = marks[:, asked] @ member, member.sum(0)
+    if over == "compounds":
+        of_compound, n_of = of_compound / n_of, np.ones_like(n_of)
+    weights = group_weights(np.arange(len(n_of)), n_resamples, seed)
+    n_seeds = len(marks)
+    seeds = drawn_seeds(n_seeds, n_resamples, seed, stream)
+    drawn = (seeds / n_seeds @ of_compound * weights).sum(1) / (weights @ n_of)
+    return float(of_compound.sum() / n_of.sum() / n_seeds), drawn
+
+
+def table_1_rows(scored: Entries, n_resamples: int = 2000, seed: int = 0, item: str = "Table 1") -> list[Row]:
+    """MOA accuracy (over compounds) and NSC (over treatments) of every model, in per cent.
+
+    Args:
+        scored: What `mechanisms.moa_scores` returned, with `model`, `seed` and `how`.
+        n_resamples: Of the intervals.
+        seed: Of the resamples.
+        item: The published item.
+
+    Returns:
+        One row for each model, way and count; at the end those of `CHANCE`.
+    """
+    out, groups = list[Row](), dict[tuple[str, str], list[Mapping[str, Any]]]()
+    for one in scored:
+        groups.setdefault((one["model"], one["how"]), []).append(one)
+    for (model, how), own in groups.items():
+        right = np.stack([np.asarray(one["right"]) for one in own])
+        names = own[0]["treatments"]["compound"]
+        n_of = {"treatments": int((right[0] >= 0).sum()), "compounds": _asked_compounds(right[0], names)}
+        for over, column in COLUMNS.items():
+            value, drawn = score_draws(right, names, over, n_resamples, seed)
+            correct = (right == 1).sum() / len(own)
+            note = f"{correct:.1f} of {n_of['treatments']} treatments right, counted over {over}; {_seeds(own)}"
+            low, high = percentile_interval(drawn)
+            out.append(_percent(item, model, column + ENDINGS[how], value, low, high, n_of[over], note))
+    for over, column in COLUMNS.items():
+        if not scored:
+            break
+        first = next((one for one in scored if one["how"] == "none"), scored[0])
+        by_lot = first["chance" if over == "treatments" else "chance_over_compounds"]
+        marks = np.asarray(first["right"])
+        n = int((marks >= 0).sum())
+        if over == "compounds":
+            n = _asked_compounds(marks, first["treatments"]["compound"])
+        note = "a neighbour drawn by lot among the allowed"
+        out.append(_percent(item, CHANCE, column, by_lot, np.nan, np.nan, n, note))
+    return out
+
+
+def difference(
+    scored: Entries, first: tuple[str, str], second: tuple[str, str], over: str, n_resamples: int = 2000, seed: int = 0
+) -> Row:
+    """What one model and way gains over another, paired by compound, in percentage points.
+
+    Args:
+        scored: As `table_1_rows`.
+        first: Model and way, such as ("LSGAN", "whitening").
+        second: As `first`.
+        over: "compounds" or "treatments".
+        n_resamples: Of the interval; each has the same compounds on both sides, and seeds of each side's own.
+        seed: Of the resamples.
+
+    Raises:
+        KeyError: Nothing of this name was scored.
+        ValueError: Not the same treatments in the same order.
+    """
+    sides = list[tuple[float, Floats]]()
+    names, rights = list[Any](), list[NDArray[np.int8]]()
+    for stream, (model, how) in enumerate((first, second)):
+        own = [one for one in scored if (one["model"], one["how"]) == (model, how)]
+        if not own:
+            raise KeyError(f"{model}, {how}: was not scored")
+        rights.append(np.stack([np.asarray(one["right"]) for one in own]))
+        names.append((own[0]["treatments"]["compound"], own[0]["treatments"]["concentration"]))
+        # of one model both ways have the same networks: the same seeds are drawn too
+        sides.append(score_draws(rights[-1], names[-1][0], over, n_resamples, seed, stream * (first[0] != second[0])))
+    if names[0] != names[1] or not np.array_equal(rights[0][0] >= 0, rights[1][0] >= 0):
+        raise ValueError(f"{first[0]} and {second[0]}: expected the same treatments in the same order")
+    low, high = percentile_interval(sides[0][1] - sides[1][1])
+    n = _asked_compounds(rights[0][0], names[0][0]) if over == "compounds" else int((rights[0][0] >= 0).sum())
+    words = [model + ENDINGS[how] for model, how in (first, second)]
+    note = "95 % by resampling compounds, the same on both sides, and seeds"
+    row = _percent("Difference", " - ".join(words), COLUMNS[over], sides[0][0] - sides[1][0], low, high, n, note)
+    return row | {"unit": "percentage points"}
+
+
+def generated_rows(judged: Entries, seed: int = 0) -> list[Row]:
+    """Item "Generated": each model's samples, mean over its seeds, as `quality` counts them.
+
+    Args:
+        judged: What `quality.quality` returned, with `model` and `seed`.
+        seed: Of the resamples of seeds.
+    """
+    out, groups = list[Row](), dict[str, list[Mapping[str, Any]]]()
+    for one in judged:
+        groups.setdefault(one["model"], []).append(one)
+    for model, own in groups.items():
+        for name in (metric for metric in METRICS if metric in own[0]):
+            draws = np.stack([np.asarray(one[f"{name}|draws"], float) for one in own])
+            n_seeds, n_resamples = draws.shape
+            picked = drawn_seeds(n_seeds, n_resamples, seed)
+            low, high = percentile_interval((picked.T * draws).sum(0) / n_seeds)
+            value = float(np.mean([one[name] for one in own]))
+            over = f"mean over {n_seeds} seeds; 95 % by resampling cells and seeds" if n_seeds > 1 else (
+                "one seed; 95 % by resampling cells")  # fmt: skip
+            out.append({
+                "item": "Generated", "row": model, "column": name, "value": value, "low": low, "high": high,
+                "n": int(own[0]["n"]), "unit": UNITS.get(name, ""), "note": f"{MEANS[name]}; n cells; {over}",
+            })  # fmt: skip
+    return out
+
+
+def fig_2_rows(model: str, norms: pd.DataFrame) -> list[Row]:
+    """Fig. 2: the shortest noise vector on each way, over the length of its ends, mean over pairs.
+
+    Args:
+        model: Whose noise.
+        norms: Of `latent.path_norms`.
+    """
+    out = list[Row]()
+    for way, own in norms.groupby("way", sort=False):
+        pairs = own.groupby("pair")
+        ends = pairs["norm"].agg(["first", "last"]).mean(axis=1)
+        ratio = (pairs["norm"].min() / ends).to_numpy(float)
+        low, high = percentile_interval(ratio)
+        note = "least length on the way over the mean length of its ends; low and high: 95 % of pairs; n pairs"
+        out.append({"item": "Fig. 2", "row": model, "column": f"least norm, {way}", "value": float(ratio.mean()),
+                    "low": low, "high": high, "n": len(ratio), "unit": "fraction", "note": note})  # fmt: skip
+    return out
+
+
+def fig_3_rows(model: str, found: Direction, means: pd.DataFrame) -> list[Row]:
+    """Fig. 3: what a direction's R2 is, and what it changes, in standard deviations.
+
+    Args:
+        model: Whose noise.
+        found: Of `latent.direction`.
+        means: Of `changes.mean_changes`, along this direction and by chance.
+    """
+    name = f"{found.name} by {found.way}"
+    note = f"of held-out noise vectors; n noise vectors, a quarter held out; SD {found.sd:.3g}"
+    out: list[Row] = [
+        {"item": "Fig. 3", "row": model, "column": f"{name}: R2", "value": found.r2, "n": found.n, "unit": "",
+         "note": note if np.isfinite(found.r2) else f"one value held out only; {note}"}
+    ]  # fmt: skip
+    for one in means.to_dict("records"):
+        along = name if one["along"] == found.name else f"{name}, by chance"
+        note = "change in SD over samples, mean over base vectors; 95 % by resampling them; n base vectors"
+        out.append({
+            "item": "Fig. 3", "row": model, "column": f"{along}, {one['strength']:+.2g}: {one['property']}",
+            **{key: one[key] for key in ("value", "low", "high")}, "n": int(one["n"]), "unit": "SD",
+            "note": note if one["n"] else f"not measured: no nucleus was found; {note}",
+        })  # fmt: skip
+    return out
+
+
+def drawn_seeds(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> NDArray[np.int64]:
+    """How often each seed's network is drawn, with replacement, `(n_resamples, n_seeds)`."""
+    # numpy's generator of [seed, 0] is that of seed, which `group_weights` draws from: they would not be independent
+    rng = np.random.default_rng([seed, 1 + stream])
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
+
+
+def _asked_compounds(marks: NDArray[np.int8], compounds: Sequence[object]) -> int:
+    return len({str(name) for name, mark in zip(compounds, marks, strict=True) if mark >= 0})
+
+
+def _seeds(own: Sequence[object]) -> str:
+    if len(own) > 1:
+        return f"mean over {len(own)} seeds; 95 % by resampling compounds and seeds"
+    return "one seed; 95 % by resampling compounds"
+
+
+def _percent(
+    item: str, row: str, column: str, value: float, low: float, high: float, n: int, note: str
+) -> Row:  # fmt: skip
+    if not np.isfinite(value):
+        note = f"no treatment has a partner of its mechanism; {note}"
+    return {"item": item, "row": row, "column": column, "value": 100 * value, "low": 100 * low, "high": 100 * high,
+            "n": n, "unit": "percent", "note": note}  # fmt: skip
