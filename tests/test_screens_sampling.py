@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cellweak_core.screens.sampling import BalancedSampler, augmented, mixed_up
+from cellweak_core.files import DataError
+from cellweak_core.screens.sampling import BalancedSampler, augmented, mixed_up, partners
 from cellweak_core.training import random_source
 
 
@@ -32,6 +33,31 @@ def test_nothing_to_draw_is_refused() -> None:
     for labels in ([], [-1, -1]):
         with pytest.raises(ValueError, match="expected at least one cell of a class"):
             BalancedSampler(labels)
+
+
+class Listed(BalancedSampler):
+    """Draws the cells of a list, in its order, and counts."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows, self.draws = list(rows), 0
+
+    def draw(self, n: int, source: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        self.draws += 1
+        taken, self.rows = self.rows[:n], self.rows[n:]
+        return np.array(taken), np.zeros(n, int)
+
+
+def test_a_partner_of_another_group_may_be_found_in_the_last_draw() -> None:
+    groups = ["p", "p", "q"]
+    for drawn, tries, expected in (([2, 0], 1, [2, 0]), ([1, 1, 1, 2], 3, [2, 1])):  # for both; then for who has none
+        sampler = Listed(*drawn)
+        assert partners([0, 2], groups, sampler, random_source(0), tries).tolist() == expected
+        assert (sampler.draws, sampler.rows) == (tries, [])
+    sampler = Listed(1, 1, 1, 0, 2)
+    with pytest.raises(DataError, match="no cell of another group than p was found in 3 draws; cells that train"):
+        partners([0, 2], groups, sampler, random_source(0), 3)
+    assert (sampler.draws, sampler.rows) == (3, [2])
+    assert partners([], groups, BalancedSampler([0, 0, 0]), random_source(0)).shape == (0,)
 
 
 def literal(crop: np.ndarray, u: np.ndarray, most: float) -> np.ndarray:

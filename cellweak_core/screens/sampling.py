@@ -70,25 +70,25 @@ def partners(
         groups: `(n,)` batch, or plate, of every cell.
         sampler: Of all cells.
         source: Of the draw.
-        tries: Draws before giving up.
+        tries: Draws for each cell before giving up, 1 or more.
 
     Returns:
         `(m,)` rows.
 
     Raises:
-        DataError: All cells that train are of one group.
+        DataError: No cell of another group in all tries: as good as all cells that train are of one.
     """
     own, of = np.asarray(rows, np.int64), np.asarray(groups)
-    found = np.full(len(own), -1, np.int64)
+    found, missing = np.full(len(own), -1, np.int64), np.arange(len(own))
     for _ in range(tries):
-        missing = np.flatnonzero(found < 0)
-        if not len(missing):
-            return found
         drawn, _ = sampler.draw(len(missing), source)
         fits = of[drawn] != of[own[missing]]
         found[missing[fits]] = drawn[fits]
+        missing = missing[~fits]
+        if not len(missing):
+            return found
     raise DataError(
-        f"mixup: no cell of another group than {of[own[found < 0]][0]!r} was found in {tries} draws; cells that train "
+        f"mixup: no cell of another group than {of[own[missing[0]]]!s} was found in {tries} draws; cells that train "
         "must be of two batches (or replicates) at least, or mix any two"
     )
 
