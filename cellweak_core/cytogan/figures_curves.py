@@ -1,0 +1,171 @@
+"""Curves and points: trainings, what directions change, distances to the nearest real cell, the scores of Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..plotting import COLOURS, PALETTE, sentence, style, subplots
+from .changes import CHANCE as BY_CHANCE
+from .reporting import CHANCE, COLUMNS, ENDINGS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MARKERS = {"none": "o", "whitening": "s", "TVN": "^"}
+LINES = ("-", "--", ":", "-.")
+FAINT = "#8C8C8C"
+WIDTH_IN = 7.6
+
+
+def training_curves(table: pd.DataFrame, levels: Mapping[str, tuple[float, str]] | None = None) -> Figure:
+    """Trainings: a panel for each model's losses, BEGAN's convergence measure and k, the diversity of all models.
+
+    Args:
+        table: Columns `panel`, `line`, `step`, `value`; panels and lines in the table's order. With a column
+            `seed` each seed has a line of its own, in one colour.
+        levels: By panel: a level, such as the alarm's, and what it is.
+
+    Raises:
+        ValueError: Columns missing.
+    """
+    _require(table, ("panel", "line", "step", "value"))
+    if not len(table):
+        return sentence("No training kept its curves in this run.")
+    panels = list(dict.fromkeys(table["panel"]))
+    n_columns = min(3, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    with style():
+        figure, axes = subplots(n_rows, n_columns, figsize=(2.7 * n_columns, 2.1 * n_rows), squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        for axis, panel in zip(axes.flat, panels, strict=False):
+            own = table[table["panel"] == panel]
+            for k, (line, part) in enumerate(own.groupby("line", sort=False)):
+                look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k // len(COLOURS) % 4]}
+                runs = [run for _, run in part.groupby("seed", sort=False)] if "seed" in part else [part]
+                for j, run in enumerate(runs):
+                    axis.plot(run["step"], run["value"], label=line if j == 0 else None, linewidth=1.1, **look)
+            if levels and panel in levels:
+                level, what = levels[panel]
+                axis.axhline(level, color="black", linewidth=1.0, linestyle=":", label=what)
+            axis.set_title(panel, fontsize=9)
+            axis.legend(fontsize=7, handlelength=1.6, labelspacing=0.3)
+            axis.set_xlabel("step", fontsize=8)
+            axis.tick_params(labelsize=7.5)
+    return figure
+
+
+def changes(means: pd.DataFrame, title: str = "") -> Figure:
+    """Fig. 3 in numbers: how far each property moves along a direction, and along one by chance.
+
+    Args:
+        means: Of `changes.mean_changes`: along, strength, property, value, low, high (SD).
+        title: The direction's.
+
+    Raises:
+        ValueError: Columns missing.
+    """
+    _require(means, ("along", "strength", "property", "value", "low", "high"))
+    if not len(means):
+        return sentence("No direction was found in this run.")
+    names = list(dict.fromkeys(means["property"]))
+    with style():
+        figure, axes = subplots(1, len(names), figsize=(1.95 * len(names) + 0.3, 2.6), squeeze=False, sharey=True)
+        for axis, name in zip(axes[0], names, strict=True):
+            for along, own in means[means["property"] == name].groupby("along", sort=False):
+                chance = along == BY_CHANCE
+                look: dict[str, Any] = {"color": FAINT if chance else COLOURS[0], "marker": "s" if chance else "o"}
+                rows = own.sort_values("strength")
+                label = BY_CHANCE if chance else "this direction"
+                axis.plot(rows["strength"], rows["value"], "--" if chance else "-", markersize=4, label=label, **look)
+                axis.vlines(rows["strength"], rows["low"], rows["high"], color=look["color"], linewidth=1.1)
+            axis.axhline(0, color="black", linewidth=0.7)
+            axis.set_title(name, fontsize=9)
+            axis.set_xlabel("strength", fontsize=8)
+        axes[0, 0].set_ylabel("change (SD)")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        if title:
+            figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def distances(generated: Mapping[str, ArrayLike], held_out: ArrayLike) -> Figure:
+    """How many cells lie within a distance of some training cell: a curve left of the real cells' has copies in it.
+
+    Args:
+        generated: By model: `(m,)` distance of each generated cell to its nearest training cell.
+        held_out: `(h,)` the same of held-out real cells.
+    """
+    real = np.asarray(held_out, float)
+    if not generated or not len(real):
+        return sentence("No generated cells were compared with real ones in this run.")
+    with style():
+        figure, axis = subplots(figsize=(6.2, 3.2))
+        for k, (name, found) in enumerate(generated.items()):
+            axis.ecdf(np.asarray(found, float), label=name, color=COLOURS[k % 6], linewidth=1.5)
+        axis.ecdf(real, label="real, held out", color=PALETTE["paper"], linewidth=2.4, linestyle="--")
+        axis.set(xlabel="distance to the nearest training cell (feature SD)", ylabel="share of cells", ylim=(0, 1))
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def scores(rows: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
+    """Table 1 as points: each model, with and without whitening, both counts, the paper's values in black.
+
+    Args:
+        rows: Of the one schema, item "Table 1": row, column, value, low, high (%).
+        published: The same of the paper: row, column, value.
+
+    Raises:
+        ValueError: Columns missing.
+    """
+    _require(rows, ("row", "column", "value", "low", "high"))
+    models = [name for name in dict.fromkeys(rows["row"]) if name != CHANCE]
+    if not models:
+        return sentence("No representation was scored in this run.")
+    ways = [how for how, ending in ENDINGS.items() if rows["column"].isin(_columns(ending)).any()]
+    with style():
+        figure, axes = subplots(
+            1, len(COLUMNS), figsize=(WIDTH_IN, 0.42 * len(models) + 1.4), squeeze=False, sharey=True
+        )  # fmt: skip
+        for axis, (over, column) in zip(axes[0], COLUMNS.items(), strict=True):
+            for k, how in enumerate(ways):
+                own = rows[(rows["column"] == column + ENDINGS[how]) & rows["row"].isin(models)]
+                y = np.array([models.index(name) for name in own["row"]]) + 0.22 * (k - (len(ways) - 1) / 2)
+                axis.hlines(y, own["low"], own["high"], color=COLOURS[k], linewidth=1.2)
+                label = {"none": "as they are"}.get(how, how)
+                axis.plot(own["value"], y, MARKERS[how], color=COLOURS[k], markersize=5, label=label)
+                if published is not None:
+                    paper = published[(published["column"] == column + ENDINGS[how]) & published["row"].isin(models)]
+                    at = np.array([models.index(name) for name in paper["row"]])
+                    axis.plot(
+                        paper["value"], at + 0.22 * (k - (len(ways) - 1) / 2), "D", color=PALETTE["paper"],
+                        markersize=4.5, label="paper" if k == 0 else None,
+                    )  # fmt: skip
+            lot = rows[(rows["row"] == CHANCE) & (rows["column"] == column)]
+            for value in lot["value"]:
+                axis.axvline(value, color=FAINT, linestyle=":", linewidth=1.2, label="by lot")
+            axis.set_title(f"{column}, over {over}")
+            axis.set_xlabel("accuracy (%)")
+            axis.set_yticks(range(len(models)), models)
+            axis.grid(axis="y", visible=False)
+        axes[0, 0].set_ylim(len(models) - 0.5, -0.5)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _columns(ending: str) -> list[str]:
+    return [column + ending for column in COLUMNS.values()]
+
+
+def _require(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(f"table: columns {', '.join(missing)} are missing; found {', '.join(map(str, table))}")
