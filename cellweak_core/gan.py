@@ -33,6 +33,76 @@ def minimax_losses(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Te
     return -(F.logsigmoid(real_logits).mean() + fake_term), fake_term
 
 
+def smoothed_labels(
+    n: int, low: float = 0.8, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+) -> Tensor:
+    """Labels of real images for a discriminator that shall not grow too sure: U(low, 1) each, `(n,)` float32.
+
+    One-sided: generated images keep their 0 (Salimans et al. 2016, Sec. 3.4), and the generator is told 1.
+
+    Raises:
+        ValueError: `low` is not in [0, 1].
+    """
+    if not 0 <= low <= 1:
+        raise ValueError(f"low: expected 0 to 1, got {low}")
+    return low + (1 - low) * torch.rand(n, generator=generator, device=device)
+
+
+def _on_both(pointwise: Callable[..., Tensor], real: Tensor, fake: Tensor, real_labels: Tensor | None) -> Tensor:
+    """Mean over both batches together, generated first: `pointwise(scores, labels)`, fakes labelled 0."""
+    labels = torch.ones_like(real) if real_labels is None else real_labels.to(real.dtype)
+    if labels.shape != real.shape:
+        raise ValueError(f"real_labels: expected {tuple(real.shape)}, got {tuple(labels.shape)}")
+    return pointwise(torch.cat([fake, real]), torch.cat([torch.zeros_like(fake), labels]))
+
+
+def cross_entropy_discriminator_loss(
+    real_logits: Tensor, fake_logits: Tensor, real_labels: Tensor | None = None
+) -> Tensor:
+    """`-mean[y log D + (1 - y) log(1 - D)]` over both batches together, y = 0 for generated images.
+
+    Source: Radford et al. 2016 (DCGAN); of as many real as generated images with labels 1 it is half of
+    `minimax_losses`'.
+
+    Args:
+        real_logits: `(N,)` scores of real images, `D = sigmoid(score)`.
+        fake_logits: `(M,)` scores of generated images.
+        real_labels: `(N,)` in [0, 1], see `smoothed_labels`; 1 where None.
+
+    Raises:
+        ValueError: Another number of labels.
+    """
+    return _on_both(F.binary_cross_entropy_with_logits, real_logits, fake_logits, real_labels)
+
+
+def non_saturating_generator_loss(fake_logits: Tensor) -> Tensor:
+    """`-E[log D(G(z))]`, whose slope is steep where the discriminator is sure (Goodfellow et al. 2014, Sec. 3)."""
+    return -F.logsigmoid(fake_logits).mean()
+
+
+def least_squares_discriminator_loss(
+    real_scores: Tensor, fake_scores: Tensor, real_labels: Tensor | None = None
+) -> Tensor:
+    """`mean[(D - y)^2]` over both batches together, y = 0 for generated images.
+
+    Source: Mao et al. 2017, Eq. 2 with a = 0, b = 1, where each batch has its own mean, and half of it.
+
+    Args:
+        real_scores: `(N,)`, unbounded.
+        fake_scores: `(M,)`.
+        real_labels: As `cross_entropy_discriminator_loss`.
+
+    Raises:
+        ValueError: Another number of labels.
+    """
+    return _on_both(F.mse_loss, real_scores, fake_scores, real_labels)
+
+
+def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
+    """`E[(D(G(z)) - 1)^2]` (Mao et al. 2017, Eq. 2 with c = 1, without its half)."""
+    return (fake_scores - 1).square().mean()
+
+
 def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """The Wasserstein critic's loss without its penalty: `E[D(G(z))] - E[D(x)]`.
 

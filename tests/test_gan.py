@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellweak_core.gan import critic_loss, generator_loss, gradient_penalty, minimax_losses
+from cellweak_core.gan import (
+    critic_loss,
+    cross_entropy_discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    minimax_losses,
+    non_saturating_generator_loss,
+    smoothed_labels,
+)
+from cellweak_core.training import random_source
 
 
 def scores(n: int, seed: int) -> Tensor:
@@ -111,3 +122,86 @@ def test_penalty_draws_from_its_own_source() -> None:
 def test_penalty_of_unlike_batches_names_both_shapes() -> None:
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(3, 1, 4, 4\)"):
         gradient_penalty(lambda x: x.sum((1, 2, 3)), torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4))
+
+
+def test_penaltys_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 3, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0)]
+    critic = nn.Sequential(*layers).double()
+    real, fake = (torch.randn(4, 2, 4, 4, dtype=torch.float64) for _ in range(2))
+
+    def penalty() -> Tensor:
+        return gradient_penalty(critic, real, fake, random_source(3))
+
+    penalty().backward()
+    step = 1e-6
+    for parameter in critic.parameters():
+        # The bias of a linear score moves no slope: neither way gives it a gradient.
+        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        values = parameter.data.view(-1)
+        for k in range(len(values)):
+            was = values[k].item()
+            values[k] = was + step
+            above = penalty().item()
+            values[k] = was - step
+            below = penalty().item()
+            values[k] = was
+            assert found.view(-1)[k].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-7)
+
+
+def sigmoid(score: float) -> float:
+    return 1 / (1 + math.exp(-score))
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_discriminator_losses_are_means_over_both_batches(smooth: bool) -> None:
+    real, fake = scores(6, 4), scores(3, 5)
+    labels = smoothed_labels(6, generator=random_source(0)).double() if smooth else None
+    targets = [0.0] * 3 + (labels.tolist() if labels is not None else [1.0] * 6)
+    pairs = list(zip(fake.tolist() + real.tolist(), targets, strict=True))
+    entropy = sum(y * math.log(sigmoid(d)) + (1 - y) * math.log(1 - sigmoid(d)) for d, y in pairs) / -9
+    squares = sum((d - y) ** 2 for d, y in pairs) / 9
+    assert cross_entropy_discriminator_loss(real, fake, labels).item() == pytest.approx(entropy, rel=1e-12)
+    assert least_squares_discriminator_loss(real, fake, labels).item() == pytest.approx(squares, rel=1e-12)
+
+
+def test_generator_losses_are_the_equations() -> None:
+    fake = scores(7, 6)
+    entropy = -sum(math.log(sigmoid(d)) for d in fake.tolist()) / 7
+    squares = sum((d - 1) ** 2 for d in fake.tolist()) / 7
+    assert non_saturating_generator_loss(fake).item() == pytest.approx(entropy, rel=1e-12)
+    assert least_squares_generator_loss(fake).item() == pytest.approx(squares, rel=1e-12)
+
+
+def test_cross_entropy_of_equal_batches_is_half_of_the_game() -> None:
+    real, fake = scores(5, 7), scores(5, 8)
+    game, _ = minimax_losses(real, fake)
+    assert 2 * cross_entropy_discriminator_loss(real, fake).item() == pytest.approx(game.item(), rel=1e-12)
+
+
+def test_non_saturating_loss_teaches_where_the_games_own_has_no_slope() -> None:
+    lost = torch.full((4,), -30.0, requires_grad=True)
+    (slope,) = torch.autograd.grad(non_saturating_generator_loss(lost), lost)
+    (game,) = torch.autograd.grad(minimax_losses(torch.zeros(4), lost)[1], lost)
+    assert slope.tolist() == pytest.approx([-0.25] * 4)
+    assert game.abs().max() < 1e-12
+
+
+def test_labels_are_smoothed_within_their_bounds_and_repeat() -> None:
+    labels = smoothed_labels(2000, generator=random_source(1))
+    assert labels.shape == (2000,)
+    assert labels.dtype == torch.float32
+    assert 0.8 <= labels.min() < 0.81
+    assert 0.99 < labels.max() <= 1
+    assert labels.mean().item() == pytest.approx(0.9, abs=0.01)
+    assert torch.equal(labels, smoothed_labels(2000, generator=random_source(1)))
+    assert smoothed_labels(3, low=1).tolist() == [1, 1, 1]
+    assert smoothed_labels(0).shape == (0,)
+    with pytest.raises(ValueError, match=r"low: expected 0 to 1, got 1\.2"):
+        smoothed_labels(3, low=1.2)
+
+
+def test_labels_of_another_number_are_refused() -> None:
+    for loss in (cross_entropy_discriminator_loss, least_squares_discriminator_loss):
+        with pytest.raises(ValueError, match=r"real_labels: expected \(3,\), got \(2,\)"):
+            loss(torch.zeros(3), torch.zeros(3), torch.ones(2))
