@@ -1,5 +1,6 @@
 """Crops: every layout reads the same cells, pixels stay on the disk, and what does not fit is named."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 
 from cellweak_core import screens
 from cellweak_core.files import DataError, tree_digest
-from cellweak_core.screens.crops import load_crops, rescaled
+from cellweak_core.screens import crop_files
+from cellweak_core.screens.crops import Crops, load_crops, rescaled, shards, write_crops
 
 CHANNELS = ("DNA", "actin", "tubulin")
 
@@ -178,6 +180,77 @@ def test_other_broken_folders(tmp_path: Path) -> None:
     (tmp_path / "shards" / "crops" / "b.csv").unlink()
     with pytest.raises(DataError, match=r"b\.csv is not there; expected the cells of b\.npy"):
         load_crops(tmp_path / "shards")
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "zarr", "shards"])
+def test_shards_are_counted(tmp_path: Path, kind: str) -> None:
+    assert shards(lay(tmp_path, kind)) == ([("a", 4), ("b", 2)] if kind == "shards" else [("crops", 6)])
+
+
+def test_an_npz_is_counted_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, "npz")
+    np.lib.format.write_array(longer := (tmp_path / "crops.npy").open("wb"), pixels(), version=(2, 0))
+    longer.close()
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as file:
+        file.write(tmp_path / "crops.npy", "crops.npy")
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the pixels were read"))
+    assert crop_files.count_crops(tmp_path / "crops.npz") == 6
+    assert crop_files.count_crops(tmp_path / "other.npz") == 6
+
+
+def test_a_broken_npz_is_named_by_whoever_counts(tmp_path: Path) -> None:
+    path = lay(tmp_path, "npz") / "crops.npz"
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    spoilt = whole[:middle] + bytes(60) + whole[middle + 60 :]
+    for content in (whole[:-40], b"PK no", b""):
+        path.write_bytes(content)
+        for read in (shards, load_crops):
+            with pytest.raises(DataError, match=r"crops\.npz cannot be read"):
+                read(tmp_path)
+    path.write_bytes(spoilt)
+    with pytest.raises(DataError, match=r"crops\.npz cannot be read"):
+        load_crops(tmp_path)
+    for arrays, said in (({"other": pixels()}, "no array 'crops'"), ({"crops": pixels()[0]}, "expected .N, H, W, C.")):
+        np.savez(path, **arrays)
+        with pytest.raises(DataError, match=said):
+            shards(tmp_path)
+
+
+def test_what_is_written_is_read_again_and_gives_way_to_another_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = load_crops(lay(tmp_path / "shards", "shards"), channels=CHANNELS)
+    monkeypatch.setattr("cellweak_core.screens.crops.CHUNK", 3)
+    root = write_crops(read, tmp_path / "out")
+    np.save(tmp_path / "expected.npy", pixels())
+    assert (root / "crops.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+    again = load_crops(root, channels=CHANNELS)
+    pd.testing.assert_frame_equal(again.cells, read.cells)
+    part = pixels()[2:4].astype(float)
+    less = Crops([part[:0], part], "NHWC", CHANNELS, read.cells.iloc[2:4], "less")
+    np.testing.assert_array_equal(load_crops(write_crops(less, root)).raw([0, 1]), again.raw([2, 3]))
+    monkeypatch.setattr("cellweak_core.screens.crops.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_crops(read, root)
+    with pytest.raises(DataError, match=r"expected one of cells\.csv"):  # no pixels beside the cells of others
+        load_crops(root)
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr", "shards", "notes"])
+def test_a_folder_of_something_else_is_not_written_into(tmp_path: Path, kind: str) -> None:
+    read = load_crops(lay(tmp_path / "own", "npy"))
+    root = tmp_path / "other"
+    if kind == "notes":
+        root.mkdir()
+        (root / "notes.txt").write_text("mine")
+    else:
+        lay(root, kind)
+    before = {one: one.read_bytes() for one in root.rglob("*") if one.is_file()}
+    name = {"shards": "crops", "notes": "notes.txt"}.get(kind, f"crops.{kind}")
+    with pytest.raises(DataError, match=f"other: holds {name}, expected a new folder, or one of crops.npy and cells"):
+        write_crops(read, root)
+    assert {one: one.read_bytes() for one in root.rglob("*") if one.is_file()} == before
 
 
 def test_the_real_crops_are_read(real_data: Path) -> None:

@@ -23,13 +23,14 @@ from torch import Tensor
 from cellweak_core.files import DataError, atomic_path, tree_digest
 from cellweak_core.tables import write_csv
 
+from .crop_files import MOST_CHANNELS, axes_of, count_crops, crop_files, opened
+from .crop_files import TABLES as TABLES
 from .metadata import completed, read_table, renamed, require_control
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("cells.csv", "cells.csv.gz", "cells.parquet")
-MOST_CHANNELS = 8  # an axis longer than this is not one of channels
+CHUNK = 4096  # crops in memory at a time
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def load_crops(
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"crops folder {root} is not there; expected a folder with crops.npy and cells.csv")
-    pixels, tables = _files(root)
+    pixels, tables = crop_files(root)
     if only:
         known = [one.stem for one in pixels]
         absent = [name for name in only if name not in known]
@@ -195,28 +196,28 @@ def load_crops(
             raise DataError(f"{root}: no shard {', '.join(absent)}; found {', '.join(known)}")
         kept = [known.index(name) for name in only]
         pixels, tables = [pixels[k] for k in kept], [tables[k] for k in kept]
-    parts = [_opened(one) for one in pixels]
+    parts = [opened(one) for one in pixels]
     frames = [read_table(one, may_be_empty=True) for one in tables]
     for one, part, frame in zip(tables, parts, frames, strict=True):
         if len(frame) != part.shape[0]:
             raise DataError(
                 f"{one}: {len(frame)} cells, and {part.shape[0]} crops beside it; expected a row for each crop"
             )
-    found = axes or _axes_of(parts[0].shape, channels, pixels[0])
+    found = axes or axes_of(parts[0].shape, channels, pixels[0])
     for one, part in zip(pixels, parts, strict=True):
         if part.ndim != 4 or part.shape[1:] != parts[0].shape[1:] or part.dtype != parts[0].dtype:
             raise DataError(
                 f"{one}: {part.dtype} of shape {part.shape}, expected {parts[0].dtype} of (n, "
                 f"{', '.join(map(str, parts[0].shape[1:]))}) as in {pixels[0].name}"
             )
-    count = parts[0].shape[3 if found == "NHWC" else 1]
-    if count > MOST_CHANNELS:
+    n_channels = parts[0].shape[3 if found == "NHWC" else 1]
+    if n_channels > MOST_CHANNELS:
         shape = tuple(parts[0].shape)
-        raise DataError(f"{pixels[0]}: {count} channels by axes={found!r} of shape {shape}; is it the other?")
-    if channels and count != len(channels):
+        raise DataError(f"{pixels[0]}: {n_channels} channels by axes={found!r} of shape {shape}; is it the other?")
+    if channels and n_channels != len(channels):
         raise DataError(
-            f"{pixels[0]}: {count} channels, expected {len(channels)} ({', '.join(channels)}); give the names of those "
-            "that are there"
+            f"{pixels[0]}: {n_channels} channels, expected {len(channels)} ({', '.join(channels)}); give the names of "
+            "those that are there"
         )
     import pandas as pd
 
@@ -230,86 +231,50 @@ def load_crops(
     cells = pd.concat(own, ignore_index=True)
     if not only:
         require_control(cells, controls, tables[0])
-    names = tuple(channels) or tuple(f"channel {k}" for k in range(count))
+    names = tuple(channels) or tuple(f"channel {k}" for k in range(n_channels))
     files = tuple(f for one in pixels for f in (sorted(one.rglob("*")) if one.is_dir() else [one]) if f.is_file())
     return Crops(parts, found, names, cells, root.name, (*files, *tables), root)
 
 
 def shards(path: str | Path) -> list[tuple[str, int]]:
-    """Name and number of cells of each file of crops in a folder, without reading pixels or tables (of .npz: all).
+    """Name and number of cells of each file of crops in a folder, without reading pixels or tables.
 
     Raises:
         DataError: As `load_crops`.
     """
-    return [(one.stem, int(_opened(one).shape[0])) for one in _files(Path(path))[0]]
+    return [(one.stem, count_crops(one)) for one in crop_files(Path(path))[0]]
 
 
 def write_crops(crops: Crops, folder: str | Path) -> Path:
     """Crops and their table on the disk, as `load_crops` reads them: a simulated screen becomes one like any other.
 
+    A screen that lies there as this function leaves one, `crops.npy` and `cells.csv`, gives way to the new one, so that
+    a chapter runs again in its folder. The table goes first and comes last: a killed call leaves no pixels beside the
+    cells of others.
+
     Returns:
         The folder.
+
+    Raises:
+        DataError: The folder holds anything else.
+        FullDiskError: No room for the pixels.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    with atomic_path(root / "crops.npy") as part, part.open("wb") as file:
-        np.save(file, np.concatenate([np.asarray(one) for one in crops.parts]))
-    write_csv(crops.cells, root / "cells.csv")
-    return root
-
-
-def _files(root: Path) -> tuple[list[Path], list[Path]]:
-    """Files of pixels and their tables."""
-    single = [root / f"crops{suffix}" for suffix in (".npy", ".npz", ".zarr") if (root / f"crops{suffix}").exists()]
-    shards = sorted((root / "crops").glob("*.npy")) if (root / "crops").is_dir() else []
-    if len(single) + bool(shards) != 1:
-        found = ", ".join([one.name for one in single] + (["crops/"] if shards else [])) or "none"
-        raise DataError(f"{root}: expected one of crops.npy, crops.npz, crops.zarr or a folder crops/, found {found}")
-    if shards:
-        tables = [one.with_suffix(".csv") for one in shards]
-        missing = next((one for one in tables if not one.is_file()), None)
-        if missing is not None:
-            raise DataError(f"{missing} is not there; expected the cells of {missing.with_suffix('.npy').name}")
-        return shards, tables
-    tables = [root / name for name in TABLES if (root / name).is_file()]
-    if len(tables) != 1:
-        found = " and ".join(one.name for one in tables) or "none of them"
-        raise DataError(f"{root}: expected one of {', '.join(TABLES)} beside {single[0].name}, found {found}")
-    return single, tables
-
-
-def _opened(path: Path) -> Any:  # noqa: ANN401 - numpy's or zarr's array
-    try:
-        if path.suffix == ".zarr":
-            import zarr
-
-            array: Any = zarr.open_array(str(path), mode="r")
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                if "crops" not in file:
-                    raise DataError(f"{path}: no array 'crops', found {', '.join(file) or 'none'}")
-                array = file["crops"]
-        else:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ImportError as error:
-        raise DataError(f"{path}: zarr is not installed; pip install zarr, or save crops.npy") from error
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if array.ndim != 4 or np.dtype(array.dtype).kind not in "uf":
+    pixels, cells = root / "crops.npy", root / "cells.csv"
+    others = [one.name for one in sorted(root.iterdir()) if not one.name.startswith(".") and one not in (pixels, cells)]
+    if others:
         raise DataError(
-            f"{path}: {array.dtype} of shape {tuple(array.shape)}, expected (N, H, W, C) or (N, C, H, W) of uint8, "
-            "uint16 or floating point"
+            f"{root}: holds {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}, expected a new folder, or one "
+            f"of {pixels.name} and {cells.name} only, which are written anew; give another folder"
         )
-    return array
-
-
-def _axes_of(shape: Sequence[int], channels: Sequence[str], path: Path) -> str:
-    first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
-    if first and last and channels:
-        first, last = shape[1] == len(channels), shape[3] == len(channels)
-    if first == last:
-        which = "either axis could be the channels'" if first else "no axis is short enough for channels"
-        raise DataError(f"{path}: shape {tuple(shape)}, {which}; give axes='NHWC' or 'NCHW'")
-    return "NCHW" if first else "NHWC"
+    cells.unlink(missing_ok=True)
+    shape, dtype = (len(crops), *crops.parts[0].shape[1:]), crops.parts[0].dtype
+    with atomic_path(pixels) as part, part.open("wb") as file:
+        plain = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, plain)
+        for one in crops.parts:
+            for start in range(0, one.shape[0], CHUNK):
+                file.write(np.ascontiguousarray(one[start : start + CHUNK], dtype).data)
+    write_csv(crops.cells, cells)
+    return root
