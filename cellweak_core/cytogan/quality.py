@@ -25,6 +25,7 @@ METRICS = (
     "Frechet distance", "kernel distance", "precision", "recall", "mechanisms reached", "nearer than held out",
     "copies", "diversity",
 )  # fmt: skip
+SHIFTED = {"Frechet distance": np.inf, "mechanisms reached": 1.0}  # and the largest value that there is
 
 
 def sample_size(held_out: ArrayLike, *generated: ArrayLike) -> int:
@@ -59,9 +60,10 @@ def quality(
 
     Returns:
         For each of `METRICS`: `METRIC` a float, and `METRIC|draws` `(n_resamples,)`, its values in resamples of the
-        sample and of the training cells (the neighbours stay those that were found), shifted to have their mean at the
-        float, as a resample with its repeats is farther from everything. `n`, and `p` of `memorised`. "diversity" is
-        relative to the held-out cells'; "nearer than held out" and "copies" are `memorised`'s.
+        sample and of the training cells; the neighbours stay those that were found. Those of `SHIFTED` are brought to
+        have their mean at the float, but not out of their range: a resample with its repeats is farther from all else
+        and misses more. `n`, and `p` of `memorised`. "diversity" is relative to the held-out cells'; "nearer than held
+        out" and "copies" are `memorised`'s.
 
     Raises:
         DataError: As `frechet_distance`; more cells asked for than there are; another number of mechanisms or groups.
@@ -108,8 +110,9 @@ def quality(
     for name in METRICS:
         if name in values:
             value, draws = float(values[name][0]), np.asarray(values[name][1])
-            middle = np.nanmean(draws) if np.isfinite(draws).any() else np.nan
-            out |= {name: value, f"{name}|draws": draws - middle + value}
+            if name in SHIFTED and np.isfinite(draws).any():
+                draws = np.clip(draws - np.nanmean(draws) + value, 0, SHIFTED[name])
+            out |= {name: value, f"{name}|draws": draws}
     return out
 
 
