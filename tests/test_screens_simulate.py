@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cellweak_core import screens
-from cellweak_core.screens.simulate import CHANNELS, PROPERTIES, Plan, draw, simulate_screen
+from cellweak_core.screens.simulate import CHANNELS, PROPERTIES, Plan, draw, simulate_screen, well_name
 
 SMALL = Plan(n_mechanisms=3, compounds=3, doses=2, batches=3, replicates=2, cells=6, controls=3, size_px=48)
 
@@ -70,6 +70,28 @@ def test_true_properties_tell_every_mechanism_and_pixels_the_batch(made: screens
 
 
 def test_plans_that_cannot_be() -> None:
-    for plan in (Plan(cells=0), Plan(size_px=16), Plan(effect=-1)):
-        with pytest.raises(ValueError, match="plan: expected counts of 1 or more"):
+    for plan, said in (
+        (Plan(cells=0), "cells is 0, expected a whole number of 1 or more"),
+        (Plan(together=0), "together is 0, expected a whole number of 1"),
+        (Plan(doses=2.0), "doses is 2.0, expected a whole number of 1"),
+        (Plan(batches=True), "batches is True, expected a whole"),
+        (Plan(size_px=31), "size_px is 31, expected a whole number of 32 or more"),
+        (Plan(effect=-1), "effect is -1, expected a number of 0 or more"),
+        (Plan(effect=float("nan")), "effect is nan, expected a number of 0"),
+        (Plan(batch_effect=float("inf")), "batch_effect is inf, expected a number of 0"),
+        (Plan(effect="much", controls=-2), "controls is -2, .*; effect is much, expected"),
+    ):
+        with pytest.raises(ValueError, match=f"^plan: {said}"):
             simulate_screen(plan)
+
+
+def test_numbers_of_any_kind_are_numbers() -> None:
+    plan = SMALL._replace(cells=np.int64(1), effect=1, batch_effect=np.float32(0), n_mechanisms=1, replicates=1)
+    assert len(simulate_screen(plan)) == (3 * 3 + 1 * 3 * 2) * 1
+
+
+@pytest.mark.parametrize(
+    ("k", "name"), [(0, "A01"), (23, "A24"), (24, "B01"), (383, "P24"), (624, "AA01"), (24 * 702, "AAA01")]
+)
+def test_wells_are_named_row_by_row(k: int, name: str) -> None:
+    assert well_name(k) == name

@@ -118,10 +118,12 @@ def test_nuclei_keep_their_distance_and_no_room_means_fewer(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("plan", "fields", "said"),
     [
-        (Plan(cells=0), FieldPlan(), "plan: expected counts of 1 or more"),
-        (Plan(), FieldPlan(height_px=40), "of at least a cell's 64 px"),
-        (Plan(), FieldPlan(sites=0), "expected one or more"),
-        (Plan(), FieldPlan(fall_off=1), "expected a fall-off in"),
+        (Plan(cells=0), FieldPlan(), "plan: cells is 0, expected a whole number of 1 or more"),
+        (Plan(effect=float("nan")), FieldPlan(), "plan: effect is nan, expected a number of 0"),
+        (Plan(), FieldPlan(height_px=40), "fields: height_px is 40, expected a whole number of 64 or more"),
+        (Plan(), FieldPlan(sites=0), "fields: sites is 0, expected a whole number of 1"),
+        (Plan(), FieldPlan(apart_px=float("nan"), fall_off=-0.1), "apart_px is nan, .*; fall_off is -0.1, expected"),
+        (Plan(), FieldPlan(fall_off=1), "fields: fall_off is 1, expected a share of the light below 1"),
     ],
 )
 def test_fields_that_cannot_be(tmp_path: Path, plan: Plan, fields: FieldPlan, said: str) -> None:

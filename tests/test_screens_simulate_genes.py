@@ -100,10 +100,12 @@ def test_the_same_seed_makes_the_same_screen_and_another_does_not(made: screens.
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        (GenePlan(cells=0), "expected counts of 1 or more"),
-        (GenePlan(pairs=0, triples=0, training_pairs=0, training_triples=0), "expected counts of 1 or more"),
-        (GenePlan(own_effect=-1), "no effect below 0"),
-        (GenePlan(size_px=16), "crops of 32 px or more"),
+        (GenePlan(cells=0), "plan: cells is 0, expected a whole number of 1 or more"),
+        (GenePlan(pairs=0, triples=0, training_pairs=0, training_triples=0), "pairs and triples are 0, expected a"),
+        (GenePlan(training_triples=-1), "training_triples is -1, expected a whole number of 0 or more"),
+        (GenePlan(own_effect=-1), "own_effect is -1, expected a number of 0 or more"),
+        (GenePlan(effect=float("nan"), replicates=0), "replicates is 0, .*; effect is nan, expected a number of 0"),
+        (GenePlan(size_px=16), "size_px is 16, expected a whole number of 32 or more"),
         (GenePlan(training_pairs=5), "5 of 4 genes of two variants"),
     ],
 )

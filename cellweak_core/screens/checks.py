@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,3 +110,25 @@ def directions(features: ArrayLike, n: int, needed: NDArray[np.bool_] | None = N
     if lost.any():
         raise DataError(f"features: row {int(lost.argmax())} is all zero; no neighbour is nearest by angle")
     return values / np.where(zero, 1, length)[:, None]
+
+
+def require_plan(plan: Any, what: str, least: Mapping[str, float]) -> None:  # noqa: ANN401 - any named tuple
+    """Refuse a plan of a simulated screen with a number that is none, too small, or a count that is not whole.
+
+    Args:
+        plan: A named tuple of numbers; those whose default is whole are counts.
+        what: Names it in the error.
+        least: Of its numbers; where it does not say, 1 for counts and 0 for others.
+
+    Raises:
+        ValueError: Names every such number, what it is and what was expected.
+    """
+    wrong = []
+    for name, value in plan._asdict().items():
+        is_count = isinstance(plan._field_defaults[name], int)
+        low = least.get(name, 1 if is_count else 0)
+        kinds = (int, np.integer) if is_count else (int, float, np.integer, np.floating)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < low:
+            wrong.append(f"{name} is {value}, expected a {'whole ' if is_count else ''}number of {low:g} or more")
+    if wrong:
+        raise ValueError(f"{what}: {'; '.join(wrong)}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import require_plan
 from .crops import Crops
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ PROPERTIES = (
     "nucleus size", "nucleus elongation", "chromatin grain", "DNA light", "fragments", "cell size", "cell roughness",
     "tubulin light", "tubulin fibres", "tubulin focus", "actin light", "actin fibres", "actin rim",
 )  # fmt: skip
+DRAWN = ["mechanism", "nth compound", "dose"]  # columns of `wells_of` that are for drawing only
 SPREAD = 0.22  # of single cells around their well, in the same units
 WHITE = 40_000.0
+COLUMNS = 24  # of a plate, as that of 384 wells
+LEAST_PX = 32  # of a crop's side: less does not show a cell's texture
 
 
 class Plan(NamedTuple):
@@ -73,19 +77,18 @@ def simulate_screen(plan: Plan = Plan(), seed: int = 0) -> Crops:  # noqa: B008 
         Crops NCHW, uint16. Beside the usual columns `cells` has each cell's true `PROPERTIES`.
 
     Raises:
-        ValueError: A number below 1, or crops below 32 px.
+        ValueError: A count below 1 or not whole, crops below 32 px, an effect below 0 or NaN; names each.
     """
     import pandas as pd
 
-    if min(*plan[:7], plan.together) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
-        raise ValueError(f"plan: expected counts of 1 or more and crops of 32 px or more, got {plan}")
+    require_plan(plan, "plan", {"size_px": LEAST_PX})
     wells = pd.DataFrame(wells_of(plan))
     effects = effects_of_wells(plan, wells, seed)
-    wells = wells.drop(columns=["mechanism", "own", "dose"]).assign(site=1)
-    return photographed(wells, effects, plan.cells, plan.size_px, plan.batch_effect, seed, "simulated screen")
+    wells = wells.drop(columns=DRAWN).assign(site=1)
+    return image_wells(wells, effects, plan.cells, plan.size_px, plan.batch_effect, seed, "simulated screen")
 
 
-def photographed(
+def image_wells(
     wells: pd.DataFrame,
     effects: NDArray[np.float64],
     cells: int,
@@ -94,7 +97,7 @@ def photographed(
     seed: int,
     name: str,
 ) -> Crops:
-    """Crops of the cells of wells whose effects are given.
+    """Crops of the cells of wells whose effects are given: each cell drawn, then seen by its batch's camera.
 
     Args:
         wells: A row for each: plate, well, batch and what else its cells are to have.
@@ -120,13 +123,24 @@ def photographed(
         draw(properties[k : k + 256], size_px, np.random.default_rng([seed, 3, k])) for k in range(0, len(rows), 256)
     ]
     batch, rng = rows["batch"].to_numpy(str), np.random.default_rng([seed, 4])
-    seen = _seen(np.concatenate(drawn), batch, batch_effect, rng)
+    seen = _through_cameras(np.concatenate(drawn), batch, batch_effect, rng)
     table = pd.concat([rows, pd.DataFrame(properties, columns=list(PROPERTIES))], axis=1)
     return Crops([seen], "NCHW", CHANNELS, table, name)
 
 
+def letters(k: int) -> str:
+    """The `k`-th of A, B ... Z, AA, AB ..., from 0 on."""
+    return (letters(k // 26 - 1) if k >= 26 else "") + chr(ord("A") + k % 26)
+
+
+def well_name(k: int) -> str:
+    """The `k`-th well from 0 on, row by row, of a plate of 24 columns and as many rows as it takes: A01, A02 ..."""
+    row, column = divmod(k, COLUMNS)
+    return f"{letters(row)}{column + 1:02d}"
+
+
 def wells_of(plan: Plan) -> list[dict[str, object]]:
-    """A row for each well, plate by plate; `mechanism` (-1 for controls), `own` and `dose` are for the drawing."""
+    """A row for each well, plate by plate, with columns for `DRAWN`: the mechanism is -1 for controls."""
     rows = list[dict[str, object]]()
     for batch in range(plan.batches):
         treatments = [
@@ -137,12 +151,12 @@ def wells_of(plan: Plan) -> list[dict[str, object]]:
             wells = [(-1, 0, 0)] * plan.controls + treatments
             for k, (m, c, d) in enumerate(wells):
                 rows.append({
-                    "plate": f"Week{batch + 1}_{plate + 1}", "well": f"{chr(65 + k // 24)}{k % 24 + 1:02d}",
+                    "plate": f"Week{batch + 1}_{plate + 1}", "well": well_name(k),
                     "batch": f"Week{batch + 1}", "replicate": plate + 1,
-                    "compound": "DMSO" if m < 0 else f"compound {m + 1}{chr(97 + c)}",
+                    "compound": "DMSO" if m < 0 else f"compound {m + 1}{letters(c).lower()}",
                     "concentration": 0.0 if m < 0 else 10.0 ** (d - plan.doses + 1),
                     "moa": "DMSO" if m < 0 else f"mechanism {m + 1}", "control": m < 0,
-                    "mechanism": m, "own": c, "dose": 0.0 if m < 0 else (d + 1) / plan.doses,
+                    "mechanism": m, "nth compound": c, "dose": 0.0 if m < 0 else (d + 1) / plan.doses,
                 })  # fmt: skip
     return rows
 
@@ -150,7 +164,7 @@ def wells_of(plan: Plan) -> list[dict[str, object]]:
 def effects_of_wells(plan: Plan, wells: pd.DataFrame, seed: int) -> NDArray[np.float64]:
     """`(n_wells, 13)`, see `PROPERTIES`: of each well's mechanism and compound, by its dose; 0 for controls."""
     effects = _effects(plan, np.random.default_rng([seed, 2]))
-    at = np.array([effects[m, c] for m, c in zip(wells["mechanism"], wells["own"], strict=True)])
+    at = np.array([effects[m, c] for m, c in zip(wells["mechanism"], wells["nth compound"], strict=True)])
     return at * wells["dose"].to_numpy()[:, None]
 
 
@@ -243,7 +257,9 @@ def exposed(level: Floats, rng: np.random.Generator) -> NDArray[np.uint16]:
     return np.rint(np.clip((level + noise) * WHITE, 0, 65535)).astype(np.uint16)
 
 
-def _seen(light: Floats, batch: NDArray[np.str_], size: float, rng: np.random.Generator) -> NDArray[np.uint16]:
+def _through_cameras(
+    light: Floats, batch: NDArray[np.str_], size: float, rng: np.random.Generator
+) -> NDArray[np.uint16]:
     """What the camera of each batch makes of it: blur, gain, background, light that falls off, shot noise; uint16."""
     from scipy.ndimage import gaussian_filter
 

@@ -20,8 +20,21 @@ from numpy.typing import NDArray
 from cellweak_core.files import atomic_path
 from cellweak_core.tables import write_csv
 
+from .checks import require_plan
 from .profiles import BBBC021
-from .simulate import PROPERTIES, SPREAD, Floats, Plan, camera, draw, effects_of_wells, exposed, wells_of
+from .simulate import (
+    DRAWN,
+    LEAST_PX,
+    PROPERTIES,
+    SPREAD,
+    Floats,
+    Plan,
+    camera,
+    draw,
+    effects_of_wells,
+    exposed,
+    wells_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +86,7 @@ FEW_WELLS = Plan(n_mechanisms=2, compounds=2, doses=1, batches=2, replicates=1, 
 def simulate_fields(
     folder: str | Path,
     plan: Plan = FEW_WELLS,
-    fields: FieldPlan = FieldPlan(),  # noqa: B008 - a tuple of numbers
+    field_plan: FieldPlan = FieldPlan(),  # noqa: B008 - a tuple of numbers
     seed: int = 0,
 ) -> FieldTruth:
     """Writes a screen as `fields.read_fields` reads it; one field in memory at a time.
@@ -83,39 +96,40 @@ def simulate_fields(
         plan: Wells and cells, as `simulate_screen`, but `cells` are those of each field, on average (cells at its sides
             show in part), and `size_px` is the box in which a cell is drawn; its nucleus has about 0.135 of it as
             radius.
-        fields: Size of the fields and how they are lit.
+        field_plan: Size of the fields and how they are lit.
         seed: Of everything.
 
     Returns:
         What was drawn.
 
     Raises:
-        ValueError: A number below 1, cells of fewer than 32 px, fields smaller than a cell, light below 0.
+        ValueError: A count below 1 or not whole, a number below 0 or NaN, cells of fewer than 32 px, fields smaller
+            than a cell, no light left at the sides; names each.
         FullDiskError: No room for the images.
     """
     import pandas as pd
     import tifffile
 
-    _check(plan, fields)
+    _check(plan, field_plan)
     root = Path(folder)
     wells = pd.DataFrame(wells_of(plan))
     effects = effects_of_wells(plan, wells, seed)
-    wells = wells.drop(columns=["mechanism", "own", "dose"])
+    wells = wells.drop(columns=DRAWN)
     names = {what: wells[what].unique() for what in ("batch", "plate")}
     cameras = {b: camera(plan.batch_effect, 3, _rng(seed, 4, k)) for k, b in enumerate(names["batch"])}
-    light = {p: _light(fields, _rng(seed, 6, k)) for k, p in enumerate(names["plate"])}
+    light = {p: _light_of_plate(field_plan, _rng(seed, 6, k)) for k, p in enumerate(names["plate"])}
     images, cells = list[dict[str, object]](), list[pd.DataFrame]()
     for k, (_, known) in enumerate(wells.iterrows()):
         of_well = effects[k] + _rng(seed, 1, k).normal(0, SPREAD / 4, len(PROPERTIES))
         place = f"{known['batch']}/{known['plate']}"
         (root / place).mkdir(parents=True, exist_ok=True)
-        for site in range(1, fields.sites + 1):
+        for site in range(1, field_plan.sites + 1):
             rng = _rng(seed, 3, k, site)
-            centres = _places(plan, fields, rng)
+            centres = _positions(plan, field_plan, rng)
             properties = of_well + rng.normal(0, SPREAD, (len(centres), len(PROPERTIES)))
-            drawn = _put(draw(properties, plan.size_px, rng), centres, fields)
+            drawn = _composed(draw(properties, plan.size_px, rng), centres, field_plan)
             row: dict[str, object] = {"TableNumber": 1, "ImageNumber": len(images) + 1}
-            seen = _photographed(drawn, light[known["plate"]], cameras[known["batch"]], rng)
+            seen = _through_camera(drawn, light[known["plate"]], cameras[known["batch"]], rng)
             for (channel, number), plane in zip(FILES.items(), seen, strict=True):
                 name = f"{known['well']}_s{site}_{number}{str(uuid.UUID(bytes=rng.bytes(16), version=4)).upper()}.tif"
                 with atomic_path(root / place / name) as part, part.open("wb") as file:
@@ -123,7 +137,7 @@ def simulate_fields(
                 row |= {f"Image_FileName_{channel}": name, f"Image_PathName_{channel}": place}
             images.append(row | {new: known[name] for name, new in WELL.items()})
             own = pd.DataFrame(properties, columns=list(PROPERTIES)).assign(x=centres[:, 0], y=centres[:, 1], site=site)
-            own = own[own["x"].between(0, fields.width_px - 1) & own["y"].between(0, fields.height_px - 1)]
+            own = own[own["x"].between(0, field_plan.width_px - 1) & own["y"].between(0, field_plan.height_px - 1)]
             cells.append(own.assign(**{name: known[name] for name in map(str, wells)}))
     write_csv(wells[["compound", "concentration", "moa"]].drop_duplicates(), root / BBBC021.format("moa"))
     write_csv(pd.DataFrame(images), root / BBBC021.format("image"))
@@ -135,36 +149,34 @@ def _rng(*of: int) -> np.random.Generator:
     return np.random.default_rng(of)
 
 
-def _check(plan: Plan, fields: FieldPlan) -> None:
-    if min(plan[:7]) < 1 or plan.size_px < 32 or plan.effect < 0 or plan.batch_effect < 0:
-        raise ValueError(f"plan: expected counts of 1 or more and cells of 32 px or more, got {plan}")
-    if min(fields.height_px, fields.width_px) < plan.size_px or fields.sites < 1:
-        raise ValueError(f"fields: expected one or more of at least a cell's {plan.size_px} px, got {fields}")
-    if not 0 <= fields.fall_off < 1 or fields.apart_px < 0:
-        raise ValueError(f"fields: expected a fall-off in [0, 1) and no distance below 0, got {fields}")
+def _check(plan: Plan, field_plan: FieldPlan) -> None:
+    require_plan(plan, "plan", {"size_px": LEAST_PX})
+    require_plan(field_plan, "fields", {"height_px": plan.size_px, "width_px": plan.size_px})
+    if field_plan.fall_off >= 1:
+        raise ValueError(f"fields: fall_off is {field_plan.fall_off}, expected a share of the light below 1")
 
 
-def _places(plan: Plan, fields: FieldPlan, rng: np.random.Generator) -> NDArray[np.float64]:
+def _positions(plan: Plan, field_plan: FieldPlan, rng: np.random.Generator) -> NDArray[np.float64]:
     """`(n, 2)` x, y of nuclei, none nearer to another than it may be, up to half a cell outside the field."""
     half = plan.size_px / 2
-    shape = np.array([fields.width_px, fields.height_px])
+    shape = np.array([field_plan.width_px, field_plan.height_px])
     n = round(plan.cells * float(np.prod(shape + plan.size_px) / np.prod(shape)))
     found = np.empty((0, 2))
     for _ in range(TRIES * n):
         if len(found) == n:
             break
         one = rng.uniform(-half, shape + half - 1)
-        if not len(found) or np.hypot(*(found - one).T).min() >= fields.apart_px:
+        if not len(found) or np.hypot(*(found - one).T).min() >= field_plan.apart_px:
             found = np.concatenate([found, one[None]])
     return found
 
 
-def _put(drawn: Floats, centres: NDArray[np.float64], fields: FieldPlan) -> Floats:
+def _composed(drawn: Floats, centres: NDArray[np.float64], field_plan: FieldPlan) -> Floats:
     """Light of the cells at their places, `(3, H, W)`; where two overlap it adds up."""
     from scipy.ndimage import shift
 
     size = drawn.shape[2]
-    out = np.zeros((3, fields.height_px + 2 * size, fields.width_px + 2 * size), np.float32)
+    out = np.zeros((3, field_plan.height_px + 2 * size, field_plan.width_px + 2 * size), np.float32)
     # the middle of a drawn cell lies between pixels
     corners = centres - (size - 1) / 2 + size
     whole = np.floor(corners).astype(int)
@@ -173,18 +185,18 @@ def _put(drawn: Floats, centres: NDArray[np.float64], fields: FieldPlan) -> Floa
     return out[:, size:-size, size:-size]
 
 
-def _light(fields: FieldPlan, rng: np.random.Generator) -> Floats:
+def _light_of_plate(field_plan: FieldPlan, rng: np.random.Generator) -> Floats:
     """`(3, H, W)`, 1 at a middle of each channel's own, and falling with the distance's square to the farthest side."""
-    y, x = np.mgrid[: fields.height_px, : fields.width_px].astype(np.float32)
+    y, x = np.mgrid[: field_plan.height_px, : field_plan.width_px].astype(np.float32)
     planes = []
     for _ in range(3):
-        px, py = rng.uniform(0.2, 0.8, 2) * (fields.width_px, fields.height_px)
+        px, py = rng.uniform(0.2, 0.8, 2) * (field_plan.width_px, field_plan.height_px)
         square = (x - px) ** 2 + (y - py) ** 2
-        planes.append(1 - fields.fall_off * square / square.max())
+        planes.append(1 - field_plan.fall_off * square / square.max())
     return np.stack(planes).astype(np.float32)
 
 
-def _photographed(
+def _through_camera(
     cells: Floats, light: Floats, how: tuple[Floats, Floats, float], rng: np.random.Generator
 ) -> NDArray[np.uint16]:
     """What the camera of the batch makes of a field; the background is lit as the cells are."""

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import require_plan
 from .crops import Crops
-from .simulate import PROPERTIES, SPREAD, directions, photographed
+from .simulate import LEAST_PX, PROPERTIES, SPREAD, directions, image_wells, well_name
 
 CONTROL = "EMPTY"
 
@@ -68,16 +69,15 @@ def simulate_gene_screen(plan: GenePlan = GenePlan(), seed: int = 0) -> Crops:  
         site, and each cell's true `PROPERTIES`.
 
     Raises:
-        ValueError: No gene, a count below 0 or 1, more training genes than genes, crops below 32 px.
+        ValueError: No gene, a count below 0 or 1 or not whole, an effect below 0 or NaN, more training genes than
+            genes, crops below 32 px; names each.
     """
     import pandas as pd
 
-    counts = (plan.batches, plan.replicates, plan.cells, plan.controls, plan.pairs + plan.triples)
-    lengths = (plan.effect, plan.own_effect, plan.batch_effect)
-    if min(counts) < 1 or min(*plan[:4], *lengths) < 0 or plan.size_px < 32:
-        raise ValueError(
-            f"plan: expected counts of 1 or more, no effect below 0 and crops of 32 px or more, got {plan}"
-        )
+    genes = dict.fromkeys(("pairs", "triples", "training_pairs", "training_triples"), 0)
+    require_plan(plan, "plan", {**genes, "size_px": LEAST_PX})
+    if not plan.pairs + plan.triples:
+        raise ValueError("plan: pairs and triples are 0, expected a gene or more")
     if plan.training_pairs > plan.pairs or plan.training_triples > plan.triples:
         raise ValueError(
             f"plan: {plan.training_pairs} of {plan.pairs} genes of two variants and {plan.training_triples} of "
@@ -95,14 +95,14 @@ def simulate_gene_screen(plan: GenePlan = GenePlan(), seed: int = 0) -> Crops:  
             for k, one in enumerate(shuffled.permutation(len(held)).tolist()):
                 here = held[one]
                 rows.append({
-                    "plate": f"Batch{batch + 1}_{plate + 1}", "well": f"{chr(65 + k // 24)}{k % 24 + 1:02d}",
+                    "plate": f"Batch{batch + 1}_{plate + 1}", "well": well_name(k),
                     "batch": f"Batch{batch + 1}", "replicate": batch * plan.replicates + plate + 1,
                     "compound": here["compound"], "gene": here["gene"], "concentration": 0.0, "moa": here["gene"],
                     "control": here is empty, "trains": here["trains"], "site": 1,
                 })  # fmt: skip
                 effects.append(here["effect"])
     wells = pd.DataFrame(rows)
-    return photographed(
+    return image_wells(
         wells, np.array(effects), plan.cells, plan.size_px, plan.batch_effect, seed, "simulated gene screen"
     )
 
