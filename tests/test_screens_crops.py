@@ -1,5 +1,6 @@
 """Crops: every layout reads the same cells, pixels stay on the disk, and what does not fit is named."""
 
+import sys
 import zipfile
 from pathlib import Path
 
@@ -180,6 +181,13 @@ def test_other_broken_folders(tmp_path: Path) -> None:
     (tmp_path / "shards" / "crops" / "b.csv").unlink()
     with pytest.raises(DataError, match=r"b\.csv is not there; expected the cells of b\.npy"):
         load_crops(tmp_path / "shards")
+
+
+def test_without_zarr_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, "zarr")
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(DataError, match=r"crops\.zarr: zarr is not installed; pip install 'cellweak\[formats\]'"):
+        load_crops(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "zarr", "shards"])

@@ -160,7 +160,7 @@ def test_cells_without_a_nucleus_are_counted(tmp_path: Path, two_numbers: TwoNum
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path, two_numbers: TwoNumbers) -> None:
     made = screen()
-    for white in ([1.0], [1.0, 0.0], [1.0, np.nan]):
+    for white in ([1.0], [1.0, 0.0], [1.0, np.nan], [np.inf, 1.0]):
         with pytest.raises(ValueError, match="white: expected 2 levels above 0"):
             measure_crops(made, tmp_path, white=white)
     with pytest.raises(ValueError, match="ring_px: expected 1 or more, got 0"):
@@ -168,11 +168,14 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, two_numbers: TwoNumb
     empty = screens.Crops([made.parts[0][:0]], "NCHW", made.channels, made.cells[:0], "none")
     with pytest.raises(DataError, match="none: no cells to measure"):
         measure_crops(empty, tmp_path)
-    broken = screen(dtype=np.float32)
-    broken.parts[0][3, 1, 0, 0] = np.nan
-    for white in ([], [1.0, 1.0]):
-        with pytest.raises(DataError, match="crop 3 has pixels that are no numbers"):
-            measure_crops(broken, tmp_path, white=white)
+    for value in (np.nan, -1.0):
+        broken = screen(dtype=np.float32)
+        broken.parts[0][3, 1, 0, 0] = value
+        for white in ([], [1.0, 1.0]):
+            with pytest.raises(DataError, match="crop 3 has pixels below 0 or that are no numbers"):
+                measure_crops(broken, tmp_path, white=white)
+    with pytest.raises(ValueError, match=r"dna: expected one channel of one crop .H, W., got shape \(2, 48, 48\)"):
+        nucleus_and_cell(made.raw([0])[0])
 
 
 def test_without_the_library_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

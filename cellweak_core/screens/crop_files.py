@@ -65,7 +65,7 @@ def opened(path: Path) -> Any:  # noqa: ANN401 - numpy's or zarr's array
         else:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ImportError as error:
-        raise DataError(f"{path}: zarr is not installed; pip install zarr, or save crops.npy") from error
+        raise DataError(f"{path}: zarr is not installed; pip install 'cellweak[formats]', or save crops.npy") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise

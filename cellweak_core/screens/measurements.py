@@ -89,25 +89,24 @@ def measure_crops(
         other cells' there; one undefined in more than 5 % of the cells is dropped.
 
     Raises:
-        ValueError: Another number of white levels than channels, or one that is not above 0; `ring_px` below 1.
-        DataError: No cells; a channel without light; pixels that are no numbers.
+        ValueError: Another number of white levels than channels, or one that is no number above 0; `ring_px` below 1.
+        DataError: No cells; a channel without light; pixels below 0 or that are no numbers.
         ImportError: cp-measure is not installed; says how to install it.
         RuntimeError: As `map_runs`.
     """
-    library = _library()
+    version = f"cp-measure {_library()}"
     if ring_px < 1:
         raise ValueError(f"ring_px: expected 1 or more, got {ring_px}")
     if not len(crops):
         raise DataError(f"{crops.name}: no cells to measure")
     levels = tuple(float(level) for level in white) or white_levels(crops)
-    if len(levels) != len(crops.channels) or not all(level > 0 for level in levels):
+    if len(levels) != len(crops.channels) or not all(0 < level < np.inf for level in levels):
         raise ValueError(f"white: expected {len(crops.channels)} levels above 0, one for each channel, got {levels}")
     done = []
     for start in range(0, len(crops), CHUNK):
-        pixels = _pixels(crops, np.arange(start, min(start + CHUNK, len(crops))))
+        pixels = crops.checked(np.arange(start, min(start + CHUNK, len(crops))))
         shared = {"pixels": pixels, "channels": list(crops.channels), "white": list(levels), "ring_px": ring_px}
         runs = [{"first": k, "last": min(k + SHARD, len(pixels))} for k in range(0, len(pixels), SHARD)]
-        version = f"cp-measure {library}"
         done += map_runs(
             _measure, runs, folder=folder, shared=shared, n_jobs=n_jobs, scheduler=scheduler, version=version, desc=desc
         )
@@ -132,20 +131,13 @@ def white_levels(crops: Crops) -> tuple[float, ...]:
     """The 99.9th percentile of each channel over up to 2,000 cells, evenly spread.
 
     Raises:
-        DataError: A channel without light; pixels that are no numbers.
+        DataError: A channel without light; pixels below 0 or that are no numbers.
     """
     rows = np.unique(np.linspace(0, len(crops) - 1, min(len(crops), WHITE_CELLS)).astype(int))
-    levels = np.percentile(_pixels(crops, rows), WHITE_PERCENTILE, axis=(0, 2, 3))
+    levels = np.percentile(crops.checked(rows), WHITE_PERCENTILE, axis=(0, 2, 3))
     if not (levels > 0).all():
         raise DataError(f"{crops.name}: channel {crops.channels[int(levels.argmin())]} has no light")
     return tuple(levels.tolist())
-
-
-def _pixels(crops: Crops, rows: NDArray[np.int64]) -> NDArray[Any]:
-    pixels = crops.raw(rows)
-    if pixels.dtype.kind == "f" and not (good := np.isfinite(pixels).all((1, 2, 3))).all():
-        raise DataError(f"{crops.name}: crop {int(rows[good.argmin()])} has pixels that are no numbers")
-    return pixels
 
 
 def nucleus_and_cell(dna: ArrayLike, ring_px: int = 10) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
@@ -160,10 +152,15 @@ def nucleus_and_cell(dna: ArrayLike, ring_px: int = 10) -> tuple[NDArray[np.bool
         under the middle, or the nearest one with its centre within a quarter of the crop's side, down to where its
         light is half way to the dark. Else, or where that leaves a speck, a disc of that radius in the middle stands
         for it.
+
+    Raises:
+        ValueError: An image that has not two axes.
     """
     from skimage.segmentation import expand_labels
 
     image = np.asarray(dna, np.float64)
+    if image.ndim != 2:
+        raise ValueError(f"dna: expected one channel of one crop (H, W), got shape {image.shape}")
     height, width = image.shape
     least = max(9, height * width // 40)
     # No threshold against an empty frame: a crop was cut round a nucleus, so there is one
@@ -188,9 +185,9 @@ def _at_half_height(image: Floats, inside: NDArray[np.bool_], outside: NDArray[n
     """A region to where its light is half way to the dark: Otsu of logarithms, which misses no dim one, is wide."""
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(image, 1.0)
     if not outside.any():
         return inside
+    smooth = ndimage.gaussian_filter(image, 1.0)
     level = (np.percentile(smooth[inside], 75) + np.median(smooth[outside])) / 2
     parts, n = ndimage.label(inside & (smooth >= level))
     if not n:
