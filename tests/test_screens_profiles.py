@@ -103,6 +103,24 @@ def test_treatments_without_a_mechanism_are_left_out(tmp_path: Path) -> None:
         screens.treatment_profiles(found.features, found.metadata.assign(moa=None))
 
 
+def test_a_well_without_a_mechanism_has_that_of_its_treatment(tmp_path: Path) -> None:
+    table = profile_table()
+    table.to_csv(tmp_path / "t.csv", index=False)
+    whole = screens.load_profiles(tmp_path)
+    expected = screens.treatment_profiles(whole.features, whole.metadata)
+    for rows in ([2, 7], [6, 3]):  # one well of each treatment, on one plate or the other
+        table.assign(Metadata_moa=table["Metadata_moa"].mask(table.index.isin(rows))).to_csv(tmp_path / "t.csv")
+        part = screens.load_profiles(tmp_path)
+        assert part.metadata["moa"].isna().sum() == 2
+        before = part.metadata.copy()
+        values, found = screens.treatment_profiles(part.features, part.metadata)
+        np.testing.assert_array_equal(values, expected[0])
+        pd.testing.assert_frame_equal(found, expected[1])
+        pd.testing.assert_frame_equal(part.metadata, before)
+    with pytest.raises(DataError, match="column 'concentration' is empty in row 0"):
+        screens.treatment_profiles(whole.features, whole.metadata.assign(concentration=np.nan))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -267,8 +285,11 @@ def test_treatments_are_compound_and_concentration_over_batches(tmp_path: Path) 
     }  # fmt: skip
     np.testing.assert_allclose(values[0], found.features[[2, 6]].mean(0))
     two = found.metadata.assign(moa=["x"] * 4 + ["y"] * 4)
-    with pytest.raises(DataError, match=r"taxol at 0\.3: two mechanisms"):
+    said = r"^taxol at 0\.3: 2 mechanisms \(column moa\), x \(plate W1_a, well A03\) and y \(plate W2_b, well A03\); a"
+    with pytest.raises(DataError, match=said):
         screens.treatment_profiles(found.features, two)
+    with pytest.raises(DataError, match=r"2 mechanisms \(column moa\), x and y; a treatment has one"):
+        screens.treatment_profiles(found.features, two.drop(columns=["plate", "well"]))
     with pytest.raises(DataError, match="all profiles are controls"):
         screens.treatment_profiles(found.features, found.metadata.assign(control=True))
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellweak_core.files import DataError
 
-from .checks import matrix
+from .checks import matrix, well_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,26 +76,40 @@ def treatment_profiles(
 
     Returns:
         `(n_treatments, d)`, and their table: compound, concentration, batch (all of a treatment's batches, sorted, with
-        commas between), n, moa. Where there is a column moa, treatments without one are left out: nobody knows what
-        would be right for them.
+        commas between), n, moa. Where there is a column moa, a row without one has that of the others of its treatment,
+        and treatments without any are left out: nobody knows what would be right for them.
 
     Raises:
-        DataError: A treatment with two mechanisms, named; no treatment; as `aggregate`.
+        DataError: A treatment with two mechanisms, both named with a well of each; no treatment; as `aggregate`.
     """
     treated = ~metadata["control"].to_numpy(bool)
     if not treated.any():
         raise DataError("metadata: all profiles are controls, there is no treatment to match")
-    if "moa" in metadata:
-        treated &= metadata["moa"].notna().to_numpy()
-    rows = metadata[treated].reset_index(drop=True)
-    if not len(rows):
-        raise DataError("metadata: no treatment has a mechanism (column moa)")
-    values, table = aggregate(np.asarray(features)[treated], rows, TREATMENT, how)
-    if "moa" in rows and "moa" not in table:
-        several = rows.groupby(list(TREATMENT), sort=False)["moa"].nunique(dropna=False)
-        compound, concentration = several.index[int((several > 1).to_numpy().argmax())]
-        raise DataError(f"{compound} at {concentration}: two mechanisms (column moa); a treatment has one")
+    rows, values = metadata[treated].reset_index(drop=True), np.asarray(features)[treated]
+    if "moa" in rows:
+        rows = rows.assign(moa=_of_treatment(rows))
+        known = rows["moa"].notna().to_numpy()
+        if not known.any():
+            raise DataError("metadata: no treatment has a mechanism (column moa)")
+        rows, values = rows[known].reset_index(drop=True), values[known]
+    values, table = aggregate(values, rows, TREATMENT, how)
     treatments = rows.groupby(list(TREATMENT), sort=False)
     batches = treatments["batch"].agg(lambda names: ",".join(sorted(set(map(str, names)))))
     columns = [name for name in ("compound", "concentration", "moa", "n") if name in table]
     return values, table[columns].assign(batch=batches.to_numpy())
+
+
+def _of_treatment(rows: pd.DataFrame) -> pd.Series:
+    """The mechanism of each row's treatment; empty where none of its rows has one."""
+    mechanisms = rows.groupby(list(TREATMENT), sort=False, dropna=False)["moa"]
+    several = (mechanisms.transform("nunique") > 1).to_numpy()
+    if several.any():
+        number = mechanisms.ngroup().to_numpy()
+        of = rows[number == number[several.argmax()]].dropna(subset="moa").drop_duplicates("moa")
+        first = of.iloc[0]
+        own = " and ".join(f"{row['moa']}{well_of(row)}" for _, row in of.head(3).iterrows())
+        raise DataError(
+            f"{first['compound']} at {first['concentration']}: {len(of)} mechanisms (column moa), {own}; a treatment "
+            "has one"
+        )
+    return mechanisms.transform("first")

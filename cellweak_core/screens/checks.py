@@ -112,6 +112,12 @@ def directions(features: ArrayLike, n: int, needed: NDArray[np.bool_] | None = N
     return values / np.where(zero, 1, length)[:, None]
 
 
+def well_of(row: pd.Series) -> str:
+    """Where a row of metadata is, for people: " (plate P, well W)", as far as it says."""
+    known = [f"{name} {row[name]}" for name in ("plate", "well") if name in row]
+    return f" ({', '.join(known)})" if known else ""
+
+
 def require_plan(plan: Any, what: str, least: Mapping[str, float]) -> None:  # noqa: ANN401 - any named tuple
     """Refuse a plan of a simulated screen with a number that is none, too small, or a count that is not whole.
 
