@@ -128,6 +128,17 @@ def test_shards_of_numbers_and_of_names_are_one_screen(tmp_path: Path) -> None:
     pd.read_csv(root / "crops" / "b.csv").assign(compound=[101, None]).to_csv(root / "crops" / "b.csv", index=False)
     with pytest.raises(DataError, match=r"b\.csv, line 3: no compound"):
         load_crops(root)
+    lay(tmp_path / "spelt", "shards")
+    for name, mechanism in (("a", "S phase"), ("b", "s phase")):
+        path = tmp_path / "spelt" / "crops" / f"{name}.csv"
+        pd.read_csv(path).assign(moa=mechanism, plate=name).to_csv(path, index=False)
+    said = r"moa 'S phase' \(plate a, well A00\) and 's phase' \(plate b, well A04\) differ in capitals"
+    with pytest.raises(DataError, match=said):
+        load_crops(tmp_path / "spelt")
+    (tmp_path / "empty").mkdir()
+    for folder, found in (("empty", "empty"), ("no", "not there")):
+        with pytest.raises(DataError, match=f"or a folder crops/, found none; it is {found}"):
+            shards(tmp_path / folder)
 
 
 def test_a_batch_is_rescaled(tmp_path: Path) -> None:
@@ -140,7 +151,7 @@ def test_a_batch_is_rescaled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda r: (r / "crops.npy").unlink(), "expected one of crops.npy, .* found none"),
+        (lambda r: (r / "crops.npy").unlink(), "expected one of crops.npy, .* found none; it holds cells.csv"),
         (lambda r: np.savez(r / "crops.npz", crops=pixels()), "found crops.npy, crops.npz"),
         (lambda r: (r / "cells.csv").unlink(), "expected one of cells.csv, .* found none of them"),
         (lambda r: cells().iloc[:4].to_csv(r / "cells.csv", index=False), "4 cells, and 6 crops beside it"),

@@ -254,5 +254,5 @@ def test_a_screen_without_nuclei_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not there; expected a folder with a table of images"):
         fields.read_fields(tmp_path / "no")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"expected one table of images .CSV., found none"):
+    with pytest.raises(DataError, match=r"expected one table of images .CSV., found none; it is empty"):
         fields.read_fields(tmp_path / "empty")

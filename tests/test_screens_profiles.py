@@ -1,5 +1,6 @@
 """Profiles: readers against broken tables, scaling and aggregation against literal ones, the real screen's counts."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,13 @@ def test_a_well_without_a_mechanism_has_that_of_its_treatment(tmp_path: Path) ->
         (lambda t: t.assign(Cells_Area=[1, 2, np.nan, 4, 5, 6, np.inf, 8]),
          r"line 4, column 'Cells_Area': no number \(2 such"),
         (lambda t: t.drop(columns=["Cells_Area", "Nuclei_Count", "Flat"]), "nothing to match by"),
-        (lambda t: t.replace("DMSO", "water"), r"none of the compounds is DMSO.*\['taxol', 'water'\]"),
+        (lambda t: t.replace("DMSO", "water"),
+         r"none of the compounds is DMSO.* -p controls '\[\"NAME\"\]', of the compounds there are: taxol, water$"),
+        (lambda t: t.assign(control=False), "no control; the column control is false in every row"),
+        (lambda t: t.assign(Metadata_compound=["DMSO", "dmso", "taxol", "taxol"] * 2),
+         r"compound 'DMSO' \(plate W1_a, well A01\) and 'dmso' \(plate W1_a, well A02\) differ in capitals or spaces"),
+        (lambda t: t.assign(Metadata_moa=["DMSO", None, "G2  phase", "s", "DMSO", None, "s", "g2 phase "]),
+         r"moa 'G2  phase' \(plate W1_a, well A03\) and 'g2 phase ' \(plate W2_b, well A04\) differ in capitals or"),
         (lambda t: t.assign(Metadata_compound=["DMSO", None] * 4), "line 3: no compound"),
         (lambda t: t.iloc[:0], "no rows"),
     ],
@@ -147,8 +154,15 @@ def test_broken_tables_are_refused(tmp_path: Path, change: object, said: str) ->
 def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not there; expected a table of profiles"):
         screens.load_profiles(tmp_path / "no")
-    with pytest.raises(DataError, match=r"expected one table of profiles .* found none"):
-        screens.load_profiles(tmp_path)
+    for name, said in (
+        (".hidden", "it is empty"), ("a.txt", "it holds a.txt"), ("b.txt", "it holds a.txt, b.txt"),
+        ("c", "it holds a.txt, b.txt, c"), ("d", "it holds a.txt, b.txt, c, d"),
+        ("e", "it holds a.txt, b.txt, c, d, e"), ("f", "it holds a.txt, b.txt, c, d, e ..."),
+    ):  # fmt: skip
+        (tmp_path / name).touch()
+        whole = f"(CSV or Parquet), found none; {said}. For cells it takes crops.npy and cells.csv, or a table of images"
+        with pytest.raises(DataError, match=re.escape(whole)):
+            screens.load_profiles(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not at all")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read as parquet"):
         screens.load_profiles(tmp_path)

@@ -13,6 +13,8 @@ import numpy as np
 
 from cellweak_core.files import DataError
 
+from .metadata import holds
+
 TABLES = ("cells.csv", "cells.csv.gz", "cells.parquet")
 MOST_CHANNELS = 8  # an axis longer than this is not one of channels
 KINDS = "uf"  # of numbers that are light
@@ -28,7 +30,7 @@ def crop_files(root: Path) -> tuple[list[Path], list[Path]]:
     single = [root / f"crops{suffix}" for suffix in (".npy", ".npz", ".zarr") if (root / f"crops{suffix}").exists()]
     shards = sorted((root / "crops").glob("*.npy")) if (root / "crops").is_dir() else []
     if len(single) + bool(shards) != 1:
-        found = ", ".join([one.name for one in single] + (["crops/"] if shards else [])) or "none"
+        found = ", ".join([one.name for one in single] + (["crops/"] if shards else [])) or f"none; {holds(root)}"
         raise DataError(f"{root}: expected one of crops.npy, crops.npz, crops.zarr or a folder crops/, found {found}")
     if shards:
         tables = [one.with_suffix(".csv") for one in shards]

@@ -25,7 +25,7 @@ from cellweak_core.tables import write_csv
 
 from .crop_files import MOST_CHANNELS, axes_of, count_crops, crop_files, opened
 from .crop_files import TABLES as TABLES
-from .metadata import completed, read_table, renamed, require_control
+from .metadata import completed, read_table, renamed, require_control, require_one_spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,6 +229,8 @@ def load_crops(
     if not own:
         raise DataError(f"{root}: no cells at all")
     cells = pd.concat(own, ignore_index=True)
+    if len(tables) > 1:
+        require_one_spelling(cells, root)
     if not only:
         require_control(cells, controls, tables[0])
     names = tuple(channels) or tuple(f"channel {k}" for k in range(n_channels))

@@ -25,7 +25,7 @@ from cellweak_core.regions import segment_nuclei
 from cellweak_core.tables import write_csv
 
 from .illumination import corrected, illumination_function
-from .metadata import TEXT, at_row, completed, read_table, renamed
+from .metadata import TEXT, at_row, completed, holds, read_table, renamed
 from .profiles import bbbc021_table, with_mechanisms
 from .windows import windows
 
@@ -216,7 +216,7 @@ def _table_of(root: Path) -> Path:
         return own
     tables = [one for one in sorted(root.iterdir()) if one.name.endswith((".csv", ".csv.gz"))]
     if len(tables) != 1:
-        found = ", ".join(one.name for one in tables) or "none"
+        found = ", ".join(one.name for one in tables) or f"none; {holds(root)}"
         raise DataError(f"{root}: expected one table of images (CSV), found {found}")
     return tables[0]
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from cellweak_core.files import DataError
 from cellweak_core.tables import TRUTH, separator_hint
 
+from .checks import well_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,6 +32,7 @@ KNOWN = {
     "control": ("control", "is_control"),
 }
 TEXT = ("plate", "well", "batch", "compound", "moa")
+MOST_NAMED = 5  # in a message
 
 
 def read_table(path: Path, may_be_empty: bool = False) -> pd.DataFrame:
@@ -52,6 +55,15 @@ def read_table(path: Path, may_be_empty: bool = False) -> pd.DataFrame:
     if not len(frame) and not may_be_empty:
         raise DataError(f"{path}: no rows")
     return frame
+
+
+def holds(folder: Path) -> str:
+    """What a folder has in it, for people."""
+    if not folder.is_dir():
+        return "it is not there"
+    names = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+    more = " ..." if len(names) > MOST_NAMED else ""
+    return f"it holds {', '.join(names[:MOST_NAMED])}{more}" if names else "it is empty"
 
 
 def at_row(path: Path, row: int) -> str:
@@ -110,13 +122,14 @@ def completed(
 
     Raises:
         DataError: No plate, well or compound; an empty cell there; two rows of one key; a treatment without a
-            concentration where others have one; `control` that is neither true nor false; no control.
+            concentration where others have one; `control` that is neither true nor false; no control; a compound or a
+            mechanism that is spelled in two ways.
     """
     missing = [name for name in ("plate", "well", "compound") if name not in metadata]
     if missing:
         raise DataError(
-            f"{path}: no column for {', '.join(missing)}; expected names such as Metadata_Plate, or say which they are "
-            "(columns={'compound': ...})"
+            f"{path}: no column for {', '.join(missing)}; expected names such as Metadata_Plate. Rename those of the "
+            "file, or say which they are (columns={'compound': ...})"
         )
     out = metadata.copy()
     for name in TEXT:
@@ -131,6 +144,7 @@ def completed(
         where = ", ".join(f"{name} {out[name].iloc[row]}" for name in own)
         raise DataError(f"{at_row(path, row)}: {where} is there twice; keep one row for each")
     out["control"] = _truth(out["control"], path) if "control" in out else out["compound"].isin(list(controls))
+    require_one_spelling(out, path)
     if need_control:
         require_control(out, controls, path)
     if "batch" not in out or out["batch"].isna().all():
@@ -152,11 +166,37 @@ def require_control(metadata: pd.DataFrame, controls: Sequence[str], path: Path)
     Raises:
         DataError: There is none; says which compounds there are.
     """
-    if not metadata["control"].any():
-        raise DataError(
-            f"{path}: no control; none of the compounds is {' or '.join(controls)}. Give controls=, such as "
-            f"{sorted(metadata['compound'].unique())[:5]}"
-        )
+    if metadata["control"].any():
+        return
+    known = sorted(metadata["compound"].unique())
+    if set(known) & set(controls):
+        raise DataError(f"{path}: no control; the column control is false in every row. Mend it, or leave it out")
+    listed = f"{', '.join(known[:MOST_NAMED])}{' ...' if len(known) > MOST_NAMED else ''}"
+    raise DataError(
+        f"{path}: no control; none of the compounds is {' or '.join(controls)}. Give controls=, on the command line "
+        f"-p controls '[\"NAME\"]', of the compounds there are: {listed}"
+    )
+
+
+def require_one_spelling(metadata: pd.DataFrame, path: Path) -> None:
+    """Refuses compounds and mechanisms that are told apart by capitals or spaces only: they would count as two.
+
+    Args:
+        metadata: Of `completed`.
+        path: Names the file in the error.
+
+    Raises:
+        DataError: Two such names, with a plate and well of each.
+    """
+    for name in ("compound", "moa"):
+        if name not in metadata:
+            continue
+        first = metadata.drop_duplicates(name).dropna(subset=name)
+        alike = first[name].str.split().str.join(" ").str.casefold()
+        if (twice := alike.duplicated(keep=False)).any():
+            of = first[alike == alike[twice].iloc[0]]
+            own = " and ".join(f"{row[name]!r}{well_of(row)}" for _, row in of.iterrows())
+            raise DataError(f"{path}: {name} {own} differ in capitals or spaces only; spell them alike")
 
 
 def as_text(column: pd.Series) -> pd.Series:

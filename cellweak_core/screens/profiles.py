@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from cellweak_core.files import DataError, tree_digest
 
-from .metadata import KNOWN, PREFIXES, as_text, at_row, completed, read_table, renamed
+from .metadata import KNOWN, PREFIXES, as_text, at_row, completed, holds, read_table, renamed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BBBC021 = "BBBC021_v1_{}.csv"
+CELLS = "crops.npy and cells.csv, or a table of images and the images"  # what other readers take
 # Numbers that tables have beside their features and that say nothing of a cell.
 COUNTERS = ("imagenumber", "tablenumber", "objectnumber", "unnamed: 0", "index", "entrez")
 
@@ -119,8 +120,9 @@ def _table_of(root: Path) -> tuple[Path, list[Path]]:
     tables = sorted(p for p in root.iterdir() if p.name.endswith((".csv", ".csv.gz", ".parquet")))
     tables = [p for p in tables if not p.name.startswith("BBBC021_v1_")]
     if len(tables) != 1:
+        hint = "; name the file itself" if tables else f"; {holds(root)}. For cells it takes {CELLS}"
         found = ", ".join(p.name for p in tables) or "none"
-        raise DataError(f"{root}: expected one table of profiles (CSV or Parquet), found {found}; name the file itself")
+        raise DataError(f"{root}: expected one table of profiles (CSV or Parquet), found {found}{hint}")
     return tables[0], [tables[0]]
 
 
