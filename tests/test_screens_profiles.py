@@ -160,7 +160,7 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         ("e", "it holds a.txt, b.txt, c, d, e"), ("f", "it holds a.txt, b.txt, c, d, e ..."),
     ):  # fmt: skip
         (tmp_path / name).touch()
-        whole = f"(CSV or Parquet), found none; {said}. For cells it takes crops.npy and cells.csv, or a table of images"
+        whole = f"(CSV or Parquet), found none; {said}. For cells it takes crops.npy and cells.csv, or a table"
         with pytest.raises(DataError, match=re.escape(whole)):
             screens.load_profiles(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not at all")
