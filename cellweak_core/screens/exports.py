@@ -1,0 +1,96 @@
+"""Profiles for other programs: AnnData (`.h5ad`), which scanpy and its like read.
+
+    features (n, d)  --> X          metadata, row for row --> obs          names of the features --> var
+
+Source: Virshup et al. 2024 (anndata). Parquet in pycytominer's convention is what the chapters leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cellweak_core.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_anndata(
+    path: str | Path,
+    features: ArrayLike,
+    metadata: pd.DataFrame,
+    names: Sequence[str] = (),
+    about: Mapping[str, str | int | float] | None = None,
+) -> Path:
+    """Profiles and what is known of them as one `.h5ad` file.
+
+    Args:
+        path: The file to write; missing parent folders are made.
+        features: `(n, d)`, of cells, sites, wells or treatments.
+        metadata: Row for row. Numbers and truth values stay, all else is text, empty where nothing is known.
+        names: Of the features, no two alike; numbers where none are given.
+        about: What else is to be said of all, such as the layer and how it was whitened (AnnData's `uns`).
+
+    Returns:
+        The file.
+
+    Raises:
+        ImportError: anndata, or what it needs, is not installed; says how to install it.
+        ValueError: Sizes that do not go together, or two features of one name.
+        FullDiskError: No room for it.
+    """
+    import pandas as pd
+
+    x = np.asarray(features)
+    called = list(names) or [str(k) for k in range(x.shape[-1] if x.ndim else 0)]
+    if x.shape != (len(metadata), len(called)):
+        raise ValueError(
+            f"features: expected ({len(metadata)}, {len(called)}), as there are rows of metadata and names, got shape "
+            f"{x.shape}"
+        )
+    if len(set(called)) != len(called):
+        raise ValueError("names: two features have the same; expected another for each")
+    library = _library()
+    obs = metadata.reset_index(drop=True)
+    for name in obs:
+        if obs[name].dtype.kind not in "biuf":
+            obs[name] = _texts(obs[name])
+    # Texts as Python's objects: readers of AnnData older than pandas' own type of text open them too. And a table
+    # without a column makes anndata ask pandas for an option that is about to go.
+    obs.index = _objects([str(k) for k in range(len(obs))])
+    var = pd.DataFrame({"feature": np.arange(len(called))}, index=_objects(called))
+    annotated = library.AnnData(x, obs=obs, var=var, uns=dict(about or {}))
+    with atomic_path(path) as part:
+        annotated.write_h5ad(part)
+    return Path(path)
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    known = column.dropna().astype(str)
+    texts = known.astype(object).reindex(column.index)
+    return pd.Series(pd.Categorical(texts, categories=_objects(sorted(set(known)))), index=column.index)
+
+
+def _objects(names: Sequence[str]) -> pd.Index:
+    import pandas as pd
+
+    return pd.Index(list(names), dtype=object)
+
+
+def _library() -> Any:  # noqa: ANN401 - a module without types
+    try:
+        return import_module("anndata")
+    except ImportError as error:
+        raise ImportError(
+            f"anndata is not installed ({error}): pip install 'cellweak[anndata]'; where that wants an older pandas "
+            "than is here, pip install zarr, and pip install --no-deps anndata array-api-compat h5py legacy-api-wrap "
+            "natsort scverse-misc session-info2"
+        ) from error
