@@ -9,7 +9,9 @@ their mechanism's centre. Each part runs in a process of its own, because peak m
 """
 
 import argparse
+import importlib.metadata
 import json
+import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +24,8 @@ import pandas as pd
 from cellweak_core import screens
 
 PARTS = ("TVN", "pycytominer", "NSC", "NSCB")
+BOUND_MB = 4096
+USED = ("numpy", "scipy", "pandas", "pycytominer")
 
 
 def drawn(n: int, d: int) -> tuple[np.ndarray, pd.DataFrame]:
@@ -80,9 +84,14 @@ def main() -> None:
         print(f"{part:12s} {shown}", flush=True)
     ratio = measured["pycytominer"]["s"] / measured["TVN"]["s"]
     peak = max(one["peak MB"] for name, one in measured.items() if name != "pycytominer")
-    print(f"whitening: {ratio:.2f} times as fast as pycytominer's; peak memory {peak:.0f} MB, the bound is 4096")
+    print(f"whitening: {ratio:.2f} times as fast as pycytominer's; peak memory {peak:.0f} MB, at most {BOUND_MB}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"parts": measured, "whitening ratio": ratio, "peak MB": peak}, indent=1))
+    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in USED}}
+    report = {
+        "profiles": options.profiles, "features": options.features, "parts": measured, "whitening ratio": ratio,
+        "peak MB": peak, "bound MB": BOUND_MB, "versions": versions,
+    }  # fmt: skip
+    options.out.write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
