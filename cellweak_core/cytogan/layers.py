@@ -38,8 +38,9 @@ class EnlargedConv(nn.Conv2d):
     """A convolution of images enlarged twice by their nearest pixels, computed at their own size.
 
     Every output pixel sees a few whole input pixels: the kernel's weights on one of them add up, and there are four
-    ways of adding, one for each place in the doubled pixel. A 5x5 kernel becomes four of 3x3 on a quarter of the
-    pixels, 2.8 times fewer multiplications; the weights, and the result but for rounding, are the plain one's.
+    ways of adding, one for each place in the doubled pixel. A 5x5 kernel becomes four of 3x3, one of 3x3 four of 2x2,
+    on a quarter of the pixels: 2.8 and 2.3 times fewer multiplications; the weights, and the result but for rounding,
+    are the plain one's.
 
     Args:
         in_channels: Of the input.
@@ -56,19 +57,27 @@ class EnlargedConv(nn.Conv2d):
         if kernel_size not in (3, 5):
             raise ValueError(f"kernel_size: expected 3 or 5, got {kernel_size}")
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        # sums[p, a, u]: whether tap u of the output pixel 2 i + p falls into the input pixel i + a - 1
-        sums = torch.zeros(2, 3, kernel_size)
+        # Of 2x2 kernels those of the second place look one pixel further on.
+        self.shift = int(kernel_size == 3)
+        # sums[p, a, u]: whether tap u of the output pixel 2 i + p falls into the input pixel i + a - 1 + shift p
+        sums = torch.zeros(2, (kernel_size + 1) // 2, kernel_size)
         for place in (0, 1):
             for tap in range(kernel_size):
-                sums[place, (place + tap - kernel_size // 2) // 2 + 1, tap] = 1
+                sums[place, (place + tap - kernel_size // 2) // 2 + 1 - self.shift * place, tap] = 1
         self.register_buffer("sums", sums, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, out_channels, 2 H, 2 W)` of `(n, in_channels, H, W)`."""
         with torch.autocast(x.device.type, enabled=False):  # weights are added before they are rounded
-            kernels = torch.einsum("pau,qbv,oiuv->opqiab", self.sums, self.sums, self.weight).flatten(0, 2)
-            bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        return F.pixel_shuffle(F.conv2d(x, kernels, bias, padding=1), 2)
+            kernels = torch.einsum("pau,qbv,oiuv->pqoiab", self.sums, self.sums, self.weight).flatten(0, 2)
+            bias = None if self.bias is None else self.bias.repeat(4)
+        height, width = x.shape[2:]
+        places = F.conv2d(x, kernels, bias, padding=1).unflatten(1, (2, 2, self.out_channels)).permute(0, 4, 5, 1, 2, 3)
+        rows = [slice(self.shift * p, self.shift * p + height) for p in (0, 1)]
+        columns = [slice(self.shift * q, self.shift * q + width) for q in (0, 1)]
+        # (n, H, W, C) of each place, put side by side and below each other: channels last, as they came
+        doubled = [torch.stack([places[:, rows[p], columns[q], p, q] for q in (0, 1)], 3) for p in (0, 1)]
+        return torch.stack(doubled, 2).reshape(-1, 2 * height, 2 * width, self.out_channels).permute(0, 3, 1, 2)
 
 
 class Condition(nn.Module):
