@@ -21,9 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellweak_core.cytogan.layers import EnlargedConv
-from cellweak_core.cytogan.networks import build
-from cellweak_core.cytogan.steps import Balance, Parts, step
-from cellweak_core.cytogan.training import _optimisers
+from cellweak_core.cytogan.steps import Parts, assembled, step
 from cellweak_core.cytogan.variants import architecture_of, settings
 from cellweak_core.training import make_fabric
 
@@ -69,20 +67,15 @@ def parts(model: str, way: str, options: argparse.Namespace) -> Parts:
     chosen = settings(run)
     architecture = architecture_of(chosen, CHANNELS, options.px)
     torch.manual_seed(0)
-    networks = build(architecture).to(options.device).train()
-    if way == "plain":
-        written_out(networks)
-    else:
-        networks = networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fabric = make_fabric(options.device, "bf16-mixed" if way.startswith("bf16") else "32-true")
-    optimisers = _optimisers(networks, chosen, fabric.device)
+    made = assembled(chosen, architecture, fabric)
+    if way == "plain":
+        written_out(made.networks.to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+        return PlainParts(made.settings, made.networks, made.optimisers, made.balance, fabric)
     if way.endswith("compiled"):
-        for network in networks.values():
+        for network in made.networks.values():
             network.compile()
-    kind = PlainParts if way == "plain" else Parts
-    return kind(
-        {**chosen, "noise": architecture["noise"]}, networks, optimisers, Balance().to(fabric.device), fabric
-    )
+    return made
 
 
 def seconds(call: Callable[[], object], device: str) -> float:

@@ -49,7 +49,8 @@ def conditions(cells: pd.DataFrame, kind: str, compounds: Sequence[str] = ()) ->
     wrong = ~(np.isfinite(dose) & (dose >= 0))
     if wrong.any():
         row = int(wrong.argmax())
-        raise DataError(f"cells: row {row}, concentration {dose[row]}, expected 0 or above for a conditional model")
+        at = cells.index[row]
+        raise DataError(f"cells: row {at}, concentration {dose[row]}, expected 0 or above for a conditional model")
     told = np.log1p(dose)[:, None].astype(np.float32)
     if kind == "concentration":
         return told

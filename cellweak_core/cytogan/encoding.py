@@ -235,7 +235,7 @@ def _in_batches(
     of, fabric = trained["architecture"], make_fabric(device, precision)
     asked = np.asarray(rows)
     wanted = np.flatnonzero(asked) if asked.dtype == bool else asked.astype(np.int64)
-    told = conditions(crops.cells.iloc[wanted], of["conditions"] if tell else "none", of["compounds"])
+    kind = of["conditions"] if tell else "none"
     networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def read(start: int) -> Tensor:
@@ -243,7 +243,8 @@ def _in_batches(
 
     starts = range(0, len(wanted), batch_size)
     for start, pixels in zip(starts, ahead(read, starts), strict=True):
-        condition = None if told is None else torch.from_numpy(told[start : start + batch_size]).to(fabric.device)
+        told = conditions(crops.cells.iloc[wanted[start : start + batch_size]], kind, of["compounds"])
+        condition = None if told is None else torch.from_numpy(told).to(fabric.device)
         x = prepared(pixels.to(fabric.device), of["size_px"], of["scaling"])
         with torch.inference_mode(), fabric.autocast():
             yield call(x, condition).float()

@@ -6,10 +6,13 @@
 
 Source: the authors' code, models/gan.py: the fakes that train D come from the generator's moving statistics, those that
 train G from their own batch's.
+Deviation: the cytogan WGAN mixes each real with a generated cell in one proportion (Gulrajani et al. 2017); the
+authors' code draws a proportion for every pixel, which leaves the line between the two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +30,7 @@ from ..gan import (
     smoothed_labels,
 )
 from . import losses
-from .networks import FAMILY, prior
+from .networks import FAMILY, build, prior
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -85,6 +88,29 @@ class Parts:
             out = network(*given).float()
         network.train()
         return out
+
+
+def assembled(settings: Mapping[str, Any], architecture: Mapping[str, Any], fabric: Fabric) -> Parts:
+    """Networks with fresh weights, channels last on the device, and their optimisers.
+
+    Args:
+        settings: Of `variants.settings`.
+        architecture: Of `variants.architecture_of`.
+        fabric: For the device and the precision.
+
+    Raises:
+        ValueError: As `networks.build`; a learning rate that is not above 0.
+    """
+    device, optimisers = fabric.device, dict[str, torch.optim.Optimizer]()
+    networks = build(architecture).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, network in networks.items():
+        rate = settings[f"lr_{name}"]
+        if not rate > 0:
+            raise ValueError(f"lr_{name}: expected above 0, got {rate}")
+        betas, fused = (settings["beta1"], 0.999), device.type == "cuda" or None
+        optimisers[name] = torch.optim.Adam(network.parameters(), rate, betas, fused=fused)
+    own = {**settings, "noise": architecture["noise"]}
+    return Parts(own, networks.train(), optimisers, Balance().to(device), fabric)
 
 
 def step(parts: Parts, real: Tensor, condition: Tensor | None = None) -> Values:

@@ -27,7 +27,7 @@ from ..training import make_fabric, random_source, run_steps, shared_tensor
 from .conditions import compounds_of, conditions
 from .networks import build, prior
 from .reading import Shuffled, ahead, prepared, require_contrast
-from .steps import Balance, Parts, step
+from .steps import Parts, assembled, step
 from .variants import ADVERSARIAL, architecture_of, settings
 from .watching import StoppedError, Watch, pairwise_distance
 
@@ -72,14 +72,14 @@ def _trained(
     crops = load_crops(shared["folder"], **shared["reading"])
     rows = np.asarray(shared["rows"], np.int64) if "rows" in shared else np.arange(len(crops))
     require_contrast(crops, rows, chosen["scaling"])
-    told = conditions(crops.cells, chosen["conditions"], compounds_of(crops.cells))
     architecture = architecture_of(chosen, crops.channels, crops.size[0], compounds_of(crops.cells))
+    # What cannot be told is said before anything is learnt
+    treatments = crops.cells.iloc[rows].drop_duplicates(["compound", "concentration"])
+    conditions(treatments, chosen["conditions"], architecture["compounds"])
     size_px, device = architecture["size_px"], fabric.device
     torch.manual_seed(chosen["seed"])  # of weights and noise; `train` gives the caller's state back
-    networks = build(architecture)
-    networks = networks.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    parts = Parts({**chosen, "noise": architecture["noise"]}, networks, _optimisers(networks, chosen, device),
-                  Balance().to(device), fabric)  # fmt: skip
+    parts = assembled(chosen, architecture, fabric)
+    networks = parts.networks
     watch = Watch(chosen, chosen["kind"] in ADVERSARIAL)
     watch.keep(0, networks)
 
@@ -95,10 +95,10 @@ def _trained(
 
     def read(i: int) -> tuple[Tensor, Tensor | None]:
         own = order.take(i * n, n)
-        return torch.from_numpy(crops.checked(own)), None if told is None else torch.from_numpy(told[own])
+        return torch.from_numpy(crops.checked(own)), _told(crops, own, architecture)
 
     looked_at = Shuffled(rows, chosen["seed"] + 1).take(0, chosen["n_checked"])
-    real, of_real = _looked_at(crops, looked_at, told, architecture, device)
+    real, of_real = _looked_at(crops, looked_at, architecture, device)
 
     def one(i: int) -> dict[str, Tensor]:
         nonlocal batches
@@ -143,31 +143,21 @@ def _trained(
     }
 
 
-def _optimisers(networks: nn.ModuleDict, chosen: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    found = {}
-    for name, network in networks.items():
-        rate = chosen[f"lr_{name}"]
-        if not rate > 0:
-            raise ValueError(f"lr_{name}: expected above 0, got {rate}")
-        found[name] = torch.optim.Adam(
-            network.parameters(), rate, betas=(chosen["beta1"], 0.999), fused=device.type == "cuda" or None
-        )
-    return found
-
-
 def _looked_at(
-    crops: Crops,
-    rows: NDArray[np.int64],
-    told: NDArray[np.float32] | None,
-    architecture: Mapping[str, Any],
-    device: torch.device,
+    crops: Crops, rows: NDArray[np.int64], architecture: Mapping[str, Any], device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
     """Mean distance of two real cells, and their conditions."""
     pixels = torch.from_numpy(crops.checked(rows)).to(device)
     distance = pairwise_distance(prepared(pixels, architecture["size_px"], architecture["scaling"]))
     if not distance > 0:
         raise DataError(f"{crops.name}: {len(rows)} cells, drawn by chance, are all alike; nothing to learn of them")
-    return distance, None if told is None else torch.from_numpy(told[rows]).to(device)
+    condition = _told(crops, rows, architecture)
+    return distance, None if condition is None else condition.to(device)
+
+
+def _told(crops: Crops, rows: NDArray[np.int64], architecture: Mapping[str, Any]) -> Tensor | None:
+    told = conditions(crops.cells.iloc[rows], architecture["conditions"], architecture["compounds"])
+    return None if told is None else torch.from_numpy(told)
 
 
 def _diversity(parts: Parts, real: Tensor, condition: Tensor | None) -> Tensor | None:
