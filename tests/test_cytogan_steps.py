@@ -113,9 +113,6 @@ class Fetches(TorchDispatchMode):
 @pytest.mark.parametrize("model", KINDS)
 def test_a_step_fetches_nothing_from_the_device(model: str, screen: Crops) -> None:
     parts = parts_of(model, screen)
-    for name, optimiser in parts.optimisers.items():
-        # Adam counts its steps in tensors of the host, which cost no copy and would be counted here
-        parts.optimisers[name] = torch.optim.SGD(optimiser.param_groups[0]["params"], 1e-4)
     real = cells(screen, 4)
     with Fetches() as fetched:
         steps.step(parts, real)

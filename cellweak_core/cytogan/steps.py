@@ -107,7 +107,7 @@ def assembled(settings: Mapping[str, Any], architecture: Mapping[str, Any], fabr
         rate = settings[f"lr_{name}"]
         if not rate > 0:
             raise ValueError(f"lr_{name}: expected above 0, got {rate}")
-        betas, fused = (settings["beta1"], 0.999), device.type == "cuda" or None
+        betas, fused = (settings["beta1"], 0.999), device.type in ("cpu", "cuda") or None
         optimisers[name] = torch.optim.Adam(network.parameters(), rate, betas, fused=fused)
     own = {**settings, "noise": architecture["noise"]}
     return Parts(own, networks.train(), optimisers, Balance().to(device), fabric)
