@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import CellweakWarning, FullDiskError, atomic_path
+from .files import CellweakWarning, atomic_path
 
 Result = dict[str, Any]
-ATTEMPTS = 3  # of what a cluster lost
+ATTEMPTS = 3  # at what a cluster loses
 Task = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
 
 
@@ -126,7 +126,12 @@ def _backend(n_jobs: int, scheduler: str) -> Iterator[None]:
     if not scheduler:
         n_jobs = joblib.effective_n_jobs(n_jobs)
         threads = max(1, (os.cpu_count() or 1) // n_jobs)
-        with joblib.parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=threads):
+        with (
+            warnings.catch_warnings(),
+            joblib.parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=threads),
+        ):
+            # Harmless, as the worker is started again, and it shows where on this machine joblib lies
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
             yield
         return
     from distributed import Client
@@ -198,6 +203,8 @@ def map_runs(
 
     Raises:
         RuntimeError: Runs failed; the message shows the first error. The other results are kept.
+        OSError: The scheduler is not there; or a result cannot be written (`FullDiskError`).
+        Exception: The cluster's own, once it lost runs in all of `ATTEMPTS`; each time before there is a warning.
         TypeError: A run or a shared value has no digest: it is neither JSON nor an array.
     """
     import joblib
@@ -235,31 +242,47 @@ def map_runs(
         found[i] = load_result(paths[i])
         paths[i].with_suffix(".ckpt").unlink(missing_ok=True)
 
+    here = 0 if scheduler else os.getpid()
+
+    def numbered(i: int, shared: Mapping[str, Any]) -> tuple[int, Result, str]:
+        if here:
+            _end_with(here)
+        return (i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
+
+    def results() -> Generator[tuple[int, Result, str]]:
+        """What the workers return, in any order; a generator, so that its `try` does not see the errors of `keep`."""
+        for attempt in range(1, ATTEMPTS + 1):
+            left = [i for i in todo if i not in found and i not in failed]
+            # A client each time, as the last one may be what broke; outside `try`: a missing scheduler is told at once
+            with _backend(n_jobs, scheduler):
+                try:
+                    pool = joblib.Parallel(return_as="generator_unordered")
+                    yield from pool(joblib.delayed(numbered)(i, shared) for i in left)
+                    return
+                except Exception as error:
+                    # A worker that dies on a cluster at times takes the whole call with it ("already forgotten")
+                    if not scheduler or attempt == ATTEMPTS:
+                        raise
+                    lost = sum(i not in found and i not in failed for i in left)
+                    message = (
+                        f"{desc or func.__qualname__}: {scheduler} lost {lost} of {len(runs)} runs, which are asked "
+                        f"again, time {attempt + 1} of {ATTEMPTS} ({type(error).__name__}: {error})"
+                    )
+            warnings.warn(message, CellweakWarning, stacklevel=3)
+
     if n_jobs == 1 and not scheduler:
         for i in todo:
             keep(i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
     elif todo:
-
-        here = 0 if scheduler else os.getpid()
-
-        def numbered(i: int, shared: Mapping[str, Any]) -> tuple[int, Result, str]:
-            if here:
-                _end_with(here)
-            return (i, *_call(func, runs[i], shared, paths[i].with_suffix(".ckpt")))
-
-        for attempt in range(ATTEMPTS):
-            left = [i for i in todo if i not in found and i not in failed]
-            try:
-                with _backend(n_jobs, scheduler):
-                    pool = joblib.Parallel(return_as="generator_unordered")
-                    for i, result, message in pool(joblib.delayed(numbered)(i, shared) for i in left):
-                        keep(i, result, message)
-                break
-            except Exception as error:
-                # A worker that dies on a cluster at times takes the whole call with it ("already forgotten"), though
-                # what was done is kept and the rest can be asked again
-                if not scheduler or isinstance(error, FullDiskError) or attempt == ATTEMPTS - 1:
-                    raise
+        asked = results()
+        try:
+            for i, result, message in asked:
+                keep(i, result, message)
+        finally:
+            with warnings.catch_warnings():
+                # After an error of this machine joblib counts what it cancelled, as if that were the news
+                warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning)
+                asked.close()
     bar.close()
     if failed:
         first = min(failed)

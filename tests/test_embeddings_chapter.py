@@ -18,8 +18,8 @@ from cellweak_core.screens.simulate import Plan, simulate_screen
 pytestmark = pytest.mark.slow
 EXACT: dict[str, Any] = {"device": "cpu", "precision": "32-true"}
 BRIEF = EXACT | {
-    "n_jobs": 1, "sim_mechanisms": 2, "sim_compounds": 2, "sim_doses": 2, "sim_cells": 2, "sim_px": 32, "n_seeds": 1,
-    "width": 2,
+    "n_jobs": 1, "sim_mechanisms": 2, "sim_compounds": 4, "sim_replicates": 2, "sim_cells": 2, "sim_px": 32,
+    "n_seeds": 1, "width": 4,
     "batch_size": 8, "steps": 2, "alphas": [0.2], "ts": [5], "measured_cells": 0, "supervised_steps": 0,
     "n_resamples": 10,
 }  # fmt: skip
@@ -64,9 +64,9 @@ def test_every_number_has_its_row(trained: Path) -> None:
         nsc, nscb, drop = (value["Table 2", method, column] for column in ("NSC", "NSCB", "Drop"))
         assert drop == pytest.approx(nscb - nsc)
         for column in ("NSC", "NSCB"):
-            assert n["Table 2", method, column] == 8  # two mechanisms, two compounds, two doses
+            assert n["Table 2", method, column] == 8  # two mechanisms of four compounds, two in each week
             assert value["Table 2", method, column] * 8 % 100 == pytest.approx(0)
-        assert value["Table 2", method, "Dim."] == (256 if method == "Autoencoders" else 8)
+        assert value["Table 2", method, "Dim."] == (256 if method == "Autoencoders" else 16)
     for method in ("Baseline CNN", "Recurrent Model (t=5)", "Mixup (alpha = 0.2)", "untrained network"):
         assert n["Table 1", method, "Replicate Acc."] == 6 * 26
         assert n["Table 1", method, "Gene Acc."] == 26
@@ -80,7 +80,7 @@ def test_every_number_has_its_row(trained: Path) -> None:
     assert by_layer["row"].drop_duplicates().tolist() == list(networks.LAYERS)
     assert set(by_layer["column"]) == {f"{m}, {how}" for m in ("NSC", "NSCB") for how in ("none", "TVN")}
     assert value["Fig. 7", "res4a", "NSC, TVN"] == value["Table 2", "Ours - Baseline CNN", "NSC"]
-    counted = sum(p.numel() for p in networks.CellNet(3, 8, 2).parameters())
+    counted = sum(p.numel() for p in networks.CellNet(3, 8, 4).parameters())
     assert value["Text 4.3", "ResNet18", "parameters"] == counted
     gain = value["Table 2", "Ours - Mixup", "NSC"] - value["Table 2", "Ours - Baseline CNN", "NSC"]
     assert value["Difference", "mixup alpha=0.2 - baseline", "NSC"] == pytest.approx(gain)
@@ -108,16 +108,16 @@ def test_profiles_a_sheet_a_page_and_weights_are_left(trained: Path) -> None:
     assert (trained / "neighbours.pdf").read_bytes().startswith(b"%PDF")
     assert "Single cells of simulated" in (trained / "cells.html").read_text()
     wells = load_profiles(trained / "wells.parquet")
-    assert wells.features.shape == (6 * 4 + 2 * 8, 8)  # controls of six plates, treatments on two each
+    assert wells.features.shape == (6 * 6 + 2 * 8, 16)  # controls of six plates, treatments on two each
     assert len(pd.read_parquet(trained / "treatments.parquet")) == 8
     assert names(trained / "features", "*.safetensors") == {f"{name}_seed0" for name in NETWORKS}
     cells = load_crops(trained / "work" / "screen")
     for name in NETWORKS:
         layer = "code" if name == "autoencoder" else "res4a"
-        [file] = (trained / "features" / f"{name}_seed0").glob("*.parquet")
+        [file] = (trained / "features").glob(f"{name}_seed0_*/*.parquet")
         assert len(embedding.load_embedded([file], layer)[0]) == len(cells)
     learnt = comparison.load_weights(trained / "features" / "mixup-alpha-0.2_seed0.safetensors")
-    assert learnt["classes"][0] == "compound 1a 0.1"
+    assert learnt["classes"][0] == "compound 1a 1"
 
 
 def test_a_trained_network_embeds_new_cells_and_trains_nothing(trained: Path, tmp_path: Path) -> None:

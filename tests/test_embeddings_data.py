@@ -160,19 +160,30 @@ def test_mechanisms_of_one_compound_and_none_at_all_are_said(tmp_path: Path) -> 
     )
     for name, some in (("b", cells.drop(columns="moa")), ("c", cells.assign(moa=None))):
         root = lay(tmp_path / name, some)
-        assert [one for one in said(root) if one.startswith("no mechanisms (column moa)")]
+        words = f"nothing can be trained ({name}: no treated cell has a mechanism (column moa)"
+        assert [one for one in said(root) if one.startswith(words) and one.endswith("; `-p weights` embeds")]
         with pytest.raises(DataError, match=rf"{name}: no treated cell has a mechanism \(column moa\)"):
-            data.require_mechanisms(load_crops(root))
+            data.require_trainable(load_crops(root))
     # the controls' own name is no mechanism of a treatment
     only = lay(tmp_path / "d", cells.assign(moa=cells["moa"].where(cells["compound"] == "DMSO")))
     with pytest.raises(DataError, match="no treated cell has a mechanism"):
-        data.require_mechanisms(load_crops(only))
+        data.require_trainable(load_crops(only))
     one = load_crops(lay(tmp_path / "e", cells.assign(moa=cells["moa"].where(cells["compound"] == "compound 1a"))))
-    data.require_mechanisms(one)
+    data.require_trainable(one)
     assert one.cells["moa"].notna().sum() == 8
 
 
 # --- what is refused, or decided
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 32), (24, 24)])
+def test_crops_that_cannot_be_turned_or_are_too_small_are_refused(tmp_path: Path, height: int, width: int) -> None:
+    root = lay(tmp_path / "own", table())
+    np.save(root / "crops.npy", np.ones((64, 3, height, width), np.uint16))
+    words = f"own: crops of {width}x{height} px, expected square ones of 32 px or more"
+    assert [one for one in said(root) if one.startswith(f"nothing can be trained ({words}")]
+    with pytest.raises(DataError, match=words):
+        data.require_trainable(load_crops(root))
 
 
 def test_two_channels_where_three_are_named(tmp_path: Path) -> None:
@@ -207,7 +218,7 @@ def test_replicates_that_are_not_there(tmp_path: Path) -> None:
     for held_out, words in both:
         with pytest.raises(DataError, match=words):
             comparison.treatment_labels(load_crops(root).cells, held_out)
-        assert words in next(one for one in said(root, held_out=held_out) if one.startswith("nothing can be trained: "))
+        assert words in next(one for one in said(root, held_out=held_out) if one.startswith("nothing can be trained ("))
     lines = said(lay(tmp_path / "b", table().drop(columns="replicate")), held_out=["2"])
     assert any("no column replicate, of which some are to be held out" in one for one in lines)
     assert lines[-1].startswith("digest ")
@@ -233,4 +244,4 @@ def test_a_treatment_that_the_table_of_mechanisms_lacks_has_none(fields: Path, t
     crops: Crops = data.load(root, tmp_path, crop_px=PX)[0]
     without = crops.cells["moa"].isna()
     assert set(crops.cells.loc[without, "compound"]) == {"compound 1b"}
-    data.require_mechanisms(crops)
+    data.require_trainable(crops)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cellweak_core.embeddings import reporting
-from cellweak_core.embeddings.reporting import Marks, accuracy, difference
+from cellweak_core.embeddings.reporting import Marks, accuracy, difference, drop, ranking, resampled
 
 COMPOUNDS = np.array(["a", "a", "b", "c", "c"], object)
 RIGHT = np.array([[1, 0, 1, -1, -1], [1, 1, 0, -1, -1]], np.int8)
@@ -50,6 +50,39 @@ def test_difference_is_paired_by_compound() -> None:
     assert found["value"] == 0
     with pytest.raises(ValueError, match="same treatments"):
         difference(less, Marks(RIGHT, COMPOUNDS[::-1]), 10, 0)
+
+
+def test_seeds_are_drawn_apart_from_compounds() -> None:
+    """Were both drawn by one stream, a resample would hold each compound as often as the seed that knows it."""
+    names = np.array([f"c{k}" for k in range(8)], object)
+    values = resampled(Marks(np.eye(8, dtype=np.int8), names), 4000, 0)
+    assert values.mean() == pytest.approx(1 / 8, abs=0.005)
+    assert not np.array_equal(values, resampled(Marks(np.eye(8, dtype=np.int8), names), 4000, 0, 1))
+
+
+def test_a_drop_is_paired_by_compound_and_seed() -> None:
+    names = np.array([f"c{k // 2}" for k in range(12)], object)
+    right = (np.random.default_rng(3).random((3, 12)) < 0.5).astype(np.int8)
+    same = drop(Marks(right, names), Marks(right, names), 300, 0)
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+    fewer = right.copy()
+    fewer[:, 8:] = -1
+    found = drop(Marks(right, names), Marks(fewer, names), 300, 0)
+    assert found["n"] == 8
+    assert found["value"] == pytest.approx(right[:, :8].mean() - right.mean())
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_ranking_is_the_mean_over_mechanisms_then_seeds() -> None:
+    moa = np.array(["m", "m", "m", "n", "o"], object)
+    precision = np.array([[0.2, 0.4, 0.6, 1.0, np.nan], [0.0, 0.2, 0.4, 0.5, np.nan]])
+    found = ranking(precision, moa, COMPOUNDS, 500, 0)
+    assert found["n"] == 4
+    assert found["value"] == pytest.approx(((0.4 + 1.0) / 2 + (0.2 + 0.5) / 2) / 2)
+    assert 0 <= found["low"] < found["value"] < found["high"] <= 1
+    nobody = ranking(np.full((2, 5), np.nan), moa, COMPOUNDS, 50, 0)
+    assert nobody["n"] == 0
+    assert np.isnan([nobody["value"], nobody["low"]]).all()
 
 
 def test_nothing_asked_has_no_number() -> None:

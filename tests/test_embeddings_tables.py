@@ -92,8 +92,8 @@ def test_layer_sizes_are_those_of_a_forward_pass(size_px: int) -> None:
 def test_the_screens_are_counted(screen: Crops) -> None:
     table = figure_tables.overview({"whole": screen})
     assert table.iloc[0].to_dict() == {
-        "screen": "whole", "cells": 64, "control cells": 32, "crop, px": "32 x 32 x 3", "compounds": 4, "treatments": 4,
-        "mechanisms or genes": 2, "plates": 4, "batches": 2,
+        "screen": "whole", "cells (controls)": "64 (32)", "crop, px": "32 x 32 x 3", "treatments (compounds)": "4 (4)",
+        "mechanisms or genes": 2, "plates (batches)": "4 (2)",
     }  # fmt: skip
 
 
@@ -233,14 +233,22 @@ def test_profiles_are_read_as_anyones(features: list[str], tmp_path: Path) -> No
     np.testing.assert_array_equal(left[list(wells.names)], values.astype(np.float32))
 
 
-def test_some_cells_are_as_many_of_each_treatment(screen: Crops) -> None:
+def test_some_cells_are_as_many_of_each_treatment_and_plate(screen: Crops) -> None:
     cells = screen.cells
-    found = products.some_cells(cells, 10, 0)
-    assert cells.iloc[found]["compound"].value_counts().tolist() == [2] * 5
+    found = products.some_cells(cells, 8, 0)
+    drawn = cells.iloc[found]
+    assert drawn["compound"].value_counts().to_dict() == {f"compound {k}{c}": 2 for k in (1, 2) for c in "ab"}
+    assert not drawn.duplicated(["compound", "plate"]).any()  # each is on two plates, and seen on both
     assert (np.diff(found) > 0).all()
-    np.testing.assert_array_equal(found, products.some_cells(cells, 10, 0))
-    assert not np.array_equal(found, products.some_cells(cells, 10, 1))
-    np.testing.assert_array_equal(products.some_cells(cells, 1000, 0), np.arange(len(cells)))
+    np.testing.assert_array_equal(found, products.some_cells(cells, 8, 0))
+    assert not np.array_equal(found, products.some_cells(cells, 8, 1))
+    seen = {name for seed in range(20) for name in cells["compound"].iloc[products.some_cells(cells, 1, seed)]}
+    assert len(seen) > 1  # nobody is always first
+    more = cells.iloc[products.some_cells(cells, 8, 0, controls=4)]
+    assert more["control"].sum() == 4
+    assert more.loc[more["control"], "plate"].nunique() == 4
+    np.testing.assert_array_equal(products.some_cells(cells, 1000, 0), np.flatnonzero(~screen.control))
+    np.testing.assert_array_equal(products.some_cells(cells, 1000, 0, 1000), np.arange(len(cells)))
 
 
 def test_an_example_set_is_of_one_treatment(screen: Crops, labels: comparison.Labels) -> None:
@@ -289,10 +297,20 @@ def test_the_sheet_and_the_page_are_left(screen: Crops, features: list[str], tmp
     sheet = pd.read_csv(csv)
     assert sheet.groupby("compound").size().to_dict() == dict.fromkeys(table["compound"], 2)
     assert (sheet["compound"] != sheet["neighbour_compound"]).all()
-    rows = products.some_cells(screen.cells, 8, 0)
+    rows = products.some_cells(screen.cells, 8, 0, controls=2)
     xy = np.random.default_rng(0).normal(size=(len(rows), 2))
     size = products.write_hover_page(tmp_path / "cells.html", xy, screen, rows, "Single cells of <us>")
     page = (tmp_path / "cells.html").read_text()
     assert size == (tmp_path / "cells.html").stat().st_size
     assert "Single cells of &lt;us&gt;" in page
     assert "mechanism 1" in page
+
+
+def test_profiles_are_left_as_anndata_too(features: list[str], tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata", reason="anndata is not installed")
+    values, table, written = products.write_profiles(features, "res4a", "TVN", tmp_path, anndata=True)
+    assert [path.name for path in written] == ["wells.parquet", "wells.h5ad", "treatments.parquet", "treatments.h5ad"]
+    found = anndata.read_h5ad(written[-1])
+    np.testing.assert_array_equal(found.X, values.astype(np.float32))
+    assert found.obs["compound"].tolist() == table["compound"].tolist()
+    assert dict(found.uns) == {"layer": "res4a", "transform": "TVN"}

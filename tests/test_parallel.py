@@ -242,6 +242,11 @@ def test_a_dask_cluster_does_what_one_process_does(tmp_path: Path, monkeypatch: 
     assert [r["square"] for r in from_environment] == [0, 1, 4]
 
 
+def _always_dying(jobs: Any) -> Iterator[Any]:  # noqa: ANN401
+    yield from (func(*args, **named) for func, args, named in list(jobs)[:0])
+    raise RuntimeError("already forgotten")
+
+
 def test_what_a_cluster_lost_is_asked_again_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that dies can take joblib's whole call with it; what it had done is kept."""
     asked = list[int]()
@@ -260,9 +265,19 @@ def test_what_a_cluster_lost_is_asked_again_and_nothing_else(tmp_path: Path, mon
 
     monkeypatch.setattr("joblib.Parallel", Dying)
     monkeypatch.setattr(parallel, "_backend", lambda *_: nullcontext())
-    found = map_runs(square, runs(0, 1, 2, 3), folder=tmp_path / "a", scheduler="tcp://127.0.0.1:1")
+    where = "tcp://127.0.0.1:1"
+    with pytest.warns(CellweakWarning, match=r"square: tcp://127.0.0.1:1 lost \d of 4 runs, .* again, time") as said:
+        found = map_runs(square, runs(0, 1, 2, 3), folder=tmp_path / "a", scheduler=where)
     assert [r["square"] for r in found] == [0, 1, 4, 9]
     assert asked == [4, 3, 2]
+    assert [str(one.message).split(" lost ")[1][0] for one in said] == ["3", "2"]
+    monkeypatch.setattr("joblib.Parallel", lambda **_: _always_dying)
+    with (
+        pytest.warns(CellweakWarning, match="asked again, time [23] of 3"),
+        pytest.raises(RuntimeError, match="already forgotten"),
+    ):
+        map_runs(square, runs(5, 6), folder=tmp_path / "c", scheduler=where)
+    monkeypatch.setattr("joblib.Parallel", Dying)
     asked.clear()
     with pytest.raises(RuntimeError, match="already forgotten"):  # on one machine it is told at once
         map_runs(square, runs(0, 1, 2), folder=tmp_path / "b", n_jobs=2)

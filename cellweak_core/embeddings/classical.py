@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import DataError, atomic_path
+from ..files import atomic_path
 from ..screens.accuracies import accuracy_interval, gene_accuracy, replicate_accuracy
 from ..screens.constructs import construct_features
 from ..screens.crops import Crops
-from ..screens.matching import match_treatments
-from ..screens.precision import mean_average_precision
 from ..screens.recipes import Recipe, chosen_over_batches, grid, treatments
-from . import evaluation
+from . import evaluation, reporting
 from .comparison import entry
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from ..screens.profiles import Profiles
 
 Floats = NDArray[np.float64]
-LAYER = "measured"
+LAYER, WELLS = "measured", "wells"
 MEASURED = "cp-measure"
 # The paper's rows, and recipes whose counts on BBBC021 are known
 TABLE_2 = {
@@ -44,7 +42,6 @@ RECIPES = (
     Recipe(whiten=1.0),
     Recipe(correlation=0.95, whiten=1.0, align=True),
 )
-HOW = "95 % by resampling compounds"
 
 
 def profile_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -56,17 +53,18 @@ def profile_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[di
         seed: Of factor analyses and resamples.
 
     Yields:
-        Rows of the one schema, per cent.
+        Rows of the one schema, per cent; and their mean average precision (item Precision).
     """
     named = {str(recipe): recipe for recipe in RECIPES}
     for item, recipes in (("Table 2", TABLE_2), ("Recipes", named)):
         for name, recipe in recipes.items():
             values, table = treatments(profiles, recipe, seed)
-            size = values.shape[1]
-            yield from matched_rows(item, name, values, table, str(recipe), n_resamples, seed)
-            yield {"item": item, "row": name, "column": "Dim.", "value": size, "n": 1, "unit": "features"}
+            scored, how = [matched_entry(name, values, table, str(recipe), seed)], {name: (name, WELLS, str(recipe))}
+            yield from reporting.table_rows(scored, how, item, n_resamples, seed)
+            fact = {"item": item, "row": name, "column": "Dim.", "value": values.shape[1], "unit": "features"}
+            yield fact | {"n": len(profiles.metadata), "note": "n wells"}
             if item == "Recipes":
-                yield from precision_rows(name, values, table, seed)
+                yield from reporting.precision_rows(scored, how, n_resamples, seed)
     if profiles.metadata.loc[~profiles.control, "batch"].nunique() >= 3:
         recipes_tried = grid()
         found = chosen_over_batches(profiles, recipes_tried, seed)
@@ -83,39 +81,11 @@ def profile_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[di
         }  # fmt: skip
 
 
-def matched_rows(
-    item: str, name: str, values: Floats, table: pd.DataFrame, how: str, n_resamples: int, seed: int
-) -> Iterator[dict[str, Any]]:
-    """NSC, NSCB and Drop of treatment profiles, in per cent, with counts in the notes."""
-    shares = {}
-    for metric, exclude in evaluation.METRICS.items():
-        one = match_treatments(values, table, exclude)
-        ends = accuracy_interval(one["predicted"], table["moa"], table["compound"], n_resamples, seed)
-        shares[metric] = 100 * one["accuracy"]
-        yield {
-            "item": item, "row": name, "column": metric, "value": shares[metric], "low": _percent(ends[0]),
-            "high": _percent(ends[1]), "n": one["total"], "unit": "percent",
-            "note": f"{one['correct']} of {one['total']} right; over compounds "
-            f"{100 * one['accuracy_over_compounds']:.1f} %; {how}; {HOW}",
-        }  # fmt: skip
-    drop = {"item": item, "row": name, "column": "Drop", "value": shares["NSCB"] - shares["NSC"]}
-    yield drop | {"n": one["total"], "unit": "percentage points", "note": f"NSCB minus NSC; {how}"}
-
-
-def precision_rows(name: str, values: Floats, table: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
-    """Mean average precision of mechanisms as copairs defines it, asked as NSC asks and as NSCB asks."""
-    for column, more in (("mAP", ()), ("mAP, other batch", ("batch",))):
-        try:
-            found = mean_average_precision(
-                values, table, pos_diffby=("compound", *more), neg_diffby=("moa", *more), seed=seed
-            )
-        except DataError:  # one batch, or mechanisms of one compound: nothing can be asked
-            continue
-        yield {
-            "item": "Precision", "row": name, "column": column, "value": found["mean_average_precision"],
-            "n": found["total"], "unit": "", "note": f"{found['significant']} of {found['n_groups']} mechanisms above "
-            f"chance (corrected p below .05); normalised {found['normalized']:.3f}; n treatments asked",
-        }  # fmt: skip
+def matched_entry(name: str, values: Floats, table: pd.DataFrame, how: str, seed: int) -> dict[str, Any]:
+    """Treatment profiles matched and ranked, in the form of `comparison.compare`'s entries, layer "wells"."""
+    score = evaluation.marked(values, table, f"{WELLS}|{how}")
+    score |= {f"{WELLS}|{how}|{metric}": one for metric, one in evaluation.ranked(values, table, seed).items()}
+    return {"variant": name, "seed": seed, "score": score | evaluation.described(table)}
 
 
 def construct_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -146,15 +116,22 @@ def can_measure() -> bool:
 
 
 def measured(
-    crops: Crops, rows: NDArray[np.int64], out: str | Path, *, ask: str = "mechanisms", n_jobs: int = 1
+    crops: Crops,
+    rows: NDArray[np.int64],
+    out: str | Path,
+    *,
+    ask: str = "mechanisms",
+    ranked: str = "",
+    n_jobs: int = 1,
 ) -> dict[str, Any]:
     """Cells measured by cp-measure and scored, in the form of `comparison.compare`'s entries.
 
     Args:
         crops: The screen.
-        rows: `(n,)` cells to measure; it does about six a second on a core.
+        rows: `(n,)` cells to measure, controls among them; it does about six a second on a core.
         out: Folder for the file of features and finished work.
         ask: As `comparison.compare`.
+        ranked: As `comparison.entry`.
         n_jobs: Shards at a time.
 
     Raises:
@@ -171,7 +148,7 @@ def measured(
     table = some.cells.add_prefix("Metadata_")
     with atomic_path(path) as part:
         pd.concat([table, pd.DataFrame(found.features, columns=columns)], axis=1).to_parquet(part, index=False)
-    return entry(MEASURED, [path], LAYER, ask)
+    return entry(MEASURED, [path], LAYER, ask, ranked) | {"cells": len(rows)}
 
 
 def _percent(share: float) -> float | None:

@@ -7,7 +7,10 @@ Each step is a task of `parallel.map_runs`: results are files, a killed call goe
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +21,16 @@ from numpy.typing import NDArray
 
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
-from ..screens.crops import Crops, load_crops, shards
+from ..screens.crops import Crops, load_crops
 from . import evaluation
-from .embedding import embed_shard, untrained
+from .embedding import require_unchanged, restored, shard_runs, untrained, write_shard
 from .training import DEFAULTS, train
+from .variants import CNNS, CODE, UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNTRAINED = "untrained"
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -91,38 +95,36 @@ def learn(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
     """Train one network (or none) and embed every cell with it, as a task of `parallel.map_runs`.
 
     Args:
-        run: Of `training.train`, or `kind` "untrained"; and `layers`, `embed_batch`, `out`, `name`, `keep` (whether
-            its weights are saved beside the features).
+        run: Of `training.train`, or `kind` "untrained"; and `layers`, `embed_batch`, `out`, `name`, `tag` (of all that
+            the features depend on, so that other settings go to another folder), `keep` (whether its weights are saved
+            there too).
         shared: As `training.train`.
         checkpoint: As `training.train`.
 
     Returns:
-        `files` and their `sha256`; `auxiliary_correct`, `auxiliary_total`; `loss`, `step`.
+        `files` and their `sha256`; `auxiliary_correct`, `auxiliary_total`; `loss`, `step`; `cells_per_s` of embedding
+        all layers, from the disk to the disk, beside whatever else ran then.
     """
-    own = {name: value for name, value in run.items() if name in DEFAULTS}
+    settings = {name: value for name, value in run.items() if name in DEFAULTS}
+    crops = load_crops(shared["folder"], **shared["reading"])
     if run["kind"] == UNTRAINED:
-        crops = load_crops(shared["folder"], **shared["reading"])
         trained: dict[str, Any] = untrained(len(crops.channels), run["seed"], run["width"])
         trained |= {"auxiliary_correct": 0, "auxiliary_total": 0, "loss": np.zeros(0), "step": np.zeros(0)}
     else:
-        trained = train(own, shared, checkpoint)
-    out = Path(run["out"]) / run["name"]
+        trained = train(settings, shared, checkpoint)
+    own = Path(run["out"]) / f"{run['name']}_{run['tag']}"
     if run["keep"]:
-        save_weights(out.parent / f"{run['name']}.safetensors", trained, shared["reading"], shared["classes"])
-    files, sums = [], []
-    reading = {"folder": shared["folder"], "reading": shared["reading"]}
-    for name, n in shards(shared["folder"]):
-        for first in range(0, n, SHARD_CELLS):
-            one = {"shard": name, "first": first, "last": min(n, first + SHARD_CELLS), "layers": run["layers"]}
-            one |= {"out": str(out), "batch_size": run["embed_batch"], "device": run["device"]}
-            done = embed_shard({**one, "precision": run["precision"]}, {**trained, **reading}, checkpoint)
-            files.append(done["file"])
-            sums.append(done["sha256"])
+        named = {**shared["reading"], "channels": list(crops.channels)}
+        save_weights(own / WEIGHTS, trained, named, shared["classes"])
+    network, done, start = restored(trained), list[dict[str, Any]](), time.perf_counter()
+    given = (run["layers"], run["embed_batch"], run["device"], run["precision"])
+    for one in shard_runs(shared["folder"], own, *given):
+        part = load_crops(shared["folder"], **shared["reading"], only=one["only"]) if one["only"] else crops
+        done.append(write_shard(one, part, network))
+    speed = len(crops) / (time.perf_counter() - start)
     kept = ("auxiliary_correct", "auxiliary_total", "loss", "step")
-    return {name: trained[name] for name in kept} | {"files": files, "sha256": sums}
-
-
-SHARD_CELLS = 20_000
+    found = {"files": [one["file"] for one in done], "sha256": [one["sha256"] for one in done]}
+    return {name: trained[name] for name in kept} | found | {"cells_per_s": speed}
 
 
 def save_weights(path: Path, trained: Mapping[str, Any], reading: Mapping[str, Any], classes: Sequence[str]) -> Path:
@@ -170,6 +172,7 @@ def compare(
     embed_batch: int = 128,
     n_jobs: int = 1,
     ask: str = "mechanisms",
+    ranked: tuple[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Train, embed and score.
 
@@ -185,6 +188,7 @@ def compare(
         embed_batch: Crops at a time when embedding.
         n_jobs: Networks at a time.
         ask: "mechanisms" (NSC and NSCB) or "genes" (replicate and gene accuracy).
+        ranked: The layer (of CNNs; of others their own) and the transform of which mean average precision is taken.
 
     Returns:
         For each variant and seed: `variant`, `seed`, what `learn` returned, and `score`.
@@ -208,15 +212,25 @@ def compare(
     runs, own_layers = list[dict[str, Any]](), list[list[str]]()
     for seed in seeds:
         for name, settings in variants.items():
-            wanted = list(layers) if settings["kind"] in CNNS else ["code"]
+            wanted = list(layers) if settings["kind"] in CNNS else [CODE]
             if settings["kind"] == "recurrent":
                 wanted = [layer for layer in wanted if layer != "embedding"]
             own_layers.append(wanted)
             run = {**settings, "seed": int(seed), "name": f"{slug(name)}_seed{seed}", "keep": seed == seeds[0]}
-            runs.append(run | {"layers": wanted, "embed_batch": embed_batch, "out": str(Path(out).absolute())})
+            run |= {"layers": wanted, "embed_batch": embed_batch}
+            told = json.dumps([run, crops.digest, labels.train.tolist()], sort_keys=True)
+            tag = hashlib.sha256(told.encode()).hexdigest()[:8]
+            runs.append(run | {"tag": tag, "out": str(Path(out).absolute())})
     learnt = map_runs(learn, runs, folder=Path(out) / "work", shared=shared, n_jobs=n_jobs, desc="networks")
+    for one in learnt:
+        require_unchanged([Path(file) for file in one["files"]], one["sha256"], Path(out) / "work")
+    for run in runs:
+        if run["keep"]:  # under the name alone: those of this call, whatever others lie there
+            with atomic_path(Path(out) / f"{run['name']}.safetensors") as part:
+                shutil.copyfile(Path(out) / f"{run['name']}_{run['tag']}" / WEIGHTS, part)
     asked = [
         {"files": one["files"], "sha256": one["sha256"], "layers": wanted, "transforms": list(transforms)}
+        | {"ranked": [ranked[0] if ranked[0] in wanted else wanted[0], ranked[1]] if ranked else []}
         for one, wanted in zip(learnt, own_layers, strict=True)
     ]
     mark = evaluation.score_genes if ask == "genes" else evaluation.score
@@ -228,7 +242,7 @@ def compare(
     ]
 
 
-def entry(variant: str, files: Sequence[Path], layer: str, ask: str = "mechanisms") -> dict[str, Any]:
+def entry(variant: str, files: Sequence[Path], layer: str, ask: str = "mechanisms", ranked: str = "") -> dict[str, Any]:
     """Features that no training of `compare` gave, scored, in the form of its entries.
 
     Args:
@@ -236,17 +250,15 @@ def entry(variant: str, files: Sequence[Path], layer: str, ask: str = "mechanism
         files: As `embedding.embed` leaves them.
         layer: Of the features.
         ask: As `compare`.
+        ranked: The transform after which mean average precision is taken; "" for none.
     """
     mark = evaluation.score_genes if ask == "genes" else evaluation.score
     texts = [str(one) for one in files]
-    marks = mark({"files": texts, "layers": [layer], "transforms": list(evaluation.TRANSFORMS)}, {}, Path())
+    run: dict[str, Any] = {"files": texts, "layers": [layer], "transforms": list(evaluation.TRANSFORMS)}
     return {
         "variant": variant, "seed": 0, "layers": [layer], "files": texts, "sha256": [sha256(one) for one in files],
-        "auxiliary_correct": 0, "auxiliary_total": 0, "score": marks,
+        "auxiliary_correct": 0, "auxiliary_total": 0, "score": mark(run | {"ranked": [layer, ranked]}, {}, Path()),
     }  # fmt: skip
-
-
-CNNS = ("baseline", "recurrent", "mixup", UNTRAINED)
 
 
 def slug(name: str) -> str:

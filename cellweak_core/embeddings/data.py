@@ -23,6 +23,7 @@ from ..screens.simulate_genes import GenePlan, simulate_gene_screen
 
 IMAGES = (".tif", ".tiff", ".png")
 CONSTRUCTS = ("construct", "gene", "pert_type")
+LEAST_PX = 32
 HAS_CROPS = ("crops.npy", "crops.npz", "crops.zarr", "crops")
 
 
@@ -189,12 +190,11 @@ def check(
         per = treated.dropna(subset="moa").groupby("moa")["compound"].nunique()
         alone = ", ".join(map(str, per.index[per < 2]))
         yield f"{len(per)} mechanisms" + (f"; of one compound only, so never asked: {alone}" if alone else "")
-    else:
-        yield "no mechanisms (column moa): NSC and NSCB have nothing to ask, so `run` stops; `-p weights` embeds them"
     try:
+        require_trainable(crops)
         labels = treatment_labels(cells, held_out)
     except DataError as error:  # new cells for a trained network need no replicates
-        yield f"nothing can be trained: {error}"
+        yield f"nothing can be trained ({error}); `-p weights` embeds"
         yield f"digest {crops.digest}"
         return
     yield (
@@ -204,13 +204,18 @@ def check(
     yield f"digest {crops.digest}"
 
 
-def require_mechanisms(crops: Crops) -> None:
-    """Refuse a screen in which nothing can be asked: the paper's numbers are all about mechanisms.
+def require_trainable(crops: Crops) -> None:
+    """Refuse a screen that cannot be trained on, or in which nothing can be asked: the numbers are about mechanisms.
 
     Raises:
-        DataError: No treated cell has a mechanism.
+        DataError: Crops that are not square, or of fewer than 32 px; no treated cell has a mechanism.
     """
-    cells = crops.cells
+    cells, (height, width) = crops.cells, crops.size
+    if height != width or width < LEAST_PX:
+        raise DataError(
+            f"{crops.name}: crops of {width}x{height} px, expected square ones of {LEAST_PX} px or more (they are "
+            "turned by quarters); cut them again, or pad them with 0"
+        )
     if "moa" not in cells or cells.loc[~crops.control, "moa"].isna().all():
         raise DataError(
             f"{crops.name}: no treated cell has a mechanism (column moa), so there is nothing to match by; add the "

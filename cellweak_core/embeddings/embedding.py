@@ -20,15 +20,17 @@ from torch import Tensor, nn
 
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
-from ..screens.crops import Crops, load_crops, rescaled, shards
-from ..training import shared_tensor
+from ..screens.crops import Crops, load_crops, shards
+from ..training import make_fabric, shared_tensor
 from .networks import PAPER_LAYER, CellNet, build, features, folded
-from .reading import ahead
+from .reading import crops_ahead
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float32]
+METADATA = "Metadata_"  # pycytominer's convention
+SHARD_CELLS = 20_000
 
 
 def embed(
@@ -37,9 +39,9 @@ def embed(
     out: str | Path,
     *,
     reading: Mapping[str, Any] | None = None,
-    version: str = "",
+    version: str | None = None,
     layers: Sequence[str] = (PAPER_LAYER,),
-    shard_cells: int = 20_000,
+    shard_cells: int = SHARD_CELLS,
     batch_size: int = 128,
     device: str = "auto",
     precision: str = "bf16-mixed",
@@ -53,7 +55,8 @@ def embed(
         trained: `architecture` and `model.*`, as `training.train` returns them.
         out: Folder of the Parquet files; on a cluster one that all workers see, as `folder`.
         reading: Options of `load_crops`.
-        version: What the crops are, their digest; a change of it embeds anew.
+        version: What the crops are, so that other crops are embedded anew; by default their digest, which reads them
+            all.
         layers: As `networks.CellNet.layers`; of other networks one name.
         shard_cells: At most so many cells in a file.
         batch_size: Crops at a time.
@@ -67,60 +70,93 @@ def embed(
         and the others of the table) and LAYER_0, LAYER_1 ... float32.
 
     Raises:
-        DataError: As `load_crops`; crops of another number of channels than the network's.
+        DataError: As `load_crops`; crops of another number of channels than the network's; files changed since.
         RuntimeError: As `map_runs`; finished shards are kept.
     """
-    runs, found = [], shards(folder)
-    out, asked = Path(out).absolute(), trained["architecture"].get("n_channels")
-    there = load_crops(folder, **dict(reading or {}), **_only(folder, found[0][0])).channels
+    own, out = dict(reading or {}), Path(out).absolute()
+    runs = shard_runs(folder, out, layers, batch_size, device, precision, shard_cells)
+    asked, there = trained["architecture"].get("n_channels"), load_crops(folder, **own, only=runs[0]["only"]).channels
     if asked not in (None, len(there)):
         raise DataError(
             f"{folder}: {len(there)} channels ({', '.join(there)}), the network was trained on {asked}; give crops of "
             "the same channels in the same order"
         )
-    for name, n in found:
-        for first in range(0, n, shard_cells):
-            run = {"shard": name, "first": first, "last": min(n, first + shard_cells), "layers": list(layers)}
-            runs.append(run | {"out": str(out), "batch_size": batch_size, "device": device, "precision": precision})
     kept = {name: value for name, value in trained.items() if name.startswith("model.")}
     shared = kept | {
-        "architecture": dict(trained["architecture"]),
-        "folder": str(Path(folder).absolute()),
-        "reading": dict(reading or {}),
-    }
-    folder_of = out / "work"
+        "architecture": dict(trained["architecture"]), "folder": str(Path(folder).absolute()), "reading": own
+    }  # fmt: skip
     done = map_runs(
         embed_shard,
         runs,
-        folder=folder_of,
+        folder=out / "work",
         shared=shared,
         n_jobs=n_jobs,
         scheduler=scheduler,
-        version=version,
+        version=load_crops(folder, **own).digest if version is None else version,
         desc="embedding",
     )
-    paths = [out / _name(run) for run in runs]
-    other = [p.name for p, one in zip(paths, done, strict=True) if not p.is_file() or sha256(p) != one["sha256"]]
+    paths = [Path(one["file"]) for one in done]
+    require_unchanged(paths, [one["sha256"] for one in done], out / "work")
+    return paths
+
+
+def shard_runs(
+    folder: str | Path,
+    out: Path,
+    layers: Sequence[str],
+    batch_size: int,
+    device: str,
+    precision: str,
+    shard_cells: int = SHARD_CELLS,
+) -> list[dict[str, Any]]:
+    """What `embed_shard` is asked for, one for each file of features; `only` names the file of crops, where several."""
+    found, runs = shards(folder), list[dict[str, Any]]()
+    for name, n in found:
+        for first in range(0, n, shard_cells):
+            run = {"first": first, "last": min(n, first + shard_cells), "layers": list(layers), "device": device}
+            run |= {"only": [name] if len(found) > 1 else [], "batch_size": batch_size, "precision": precision}
+            runs.append(run | {"file": str(out / f"{name}_{first:09d}.parquet")})
+    return runs
+
+
+def require_unchanged(paths: Sequence[Path], sums: Sequence[str], work: Path) -> None:
+    """Refuse files of features that are gone or others than the finished work says.
+
+    Raises:
+        DataError: Names up to three, and what to delete.
+    """
+    other = [p.name for p, own in zip(paths, sums, strict=True) if not p.is_file() or sha256(p) != own]
     if other:
         raise DataError(
-            f"{out}: {', '.join(other[:3])} {'is' if len(other) == 1 else 'are'} gone or changed since they were made; "
-            f"delete {folder_of} to embed anew"
+            f"{paths[0].parent}: {', '.join(other[:3])} {'is' if len(other) == 1 else 'are'} gone or changed since "
+            f"they were made; delete {work} to embed anew"
         )
-    return paths
 
 
 def embed_shard(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     """A shard, as a task of `map_runs`; the features lie in its file, the result says which."""
+    crops = load_crops(shared["folder"], **shared["reading"], only=run["only"])
+    return write_shard(run, crops, restored(shared))
+
+
+def write_shard(run: Mapping[str, Any], crops: Crops, network: nn.Module) -> dict[str, Any]:
+    """Features and table of a shard's cells, as one file.
+
+    Args:
+        run: Of `shard_runs`.
+        crops: With these cells in the run's rows.
+        network: In evaluation mode.
+
+    Returns:
+        `cells`, `file` and its `sha256`.
+    """
     import pandas as pd
 
-    crops = load_crops(shared["folder"], **shared["reading"], **_only(shared["folder"], run["shard"]))
-    path = Path(run["out"]) / _name(run)
-    rows = np.arange(run["first"], run["last"])
-    found = embedded(crops, rows, restored(shared), run["layers"], run["batch_size"], run["device"], run["precision"])
+    path, rows = Path(run["file"]), np.arange(run["first"], run["last"])
+    found = embedded(crops, rows, network, run["layers"], run["batch_size"], run["device"], run["precision"])
     table = crops.cells.iloc[rows].reset_index(drop=True).add_prefix("Metadata_")
     names = [f"{layer}_{k}" for layer in run["layers"] for k in range(found[layer].shape[1])]
     values = pd.DataFrame(np.concatenate([found[layer] for layer in run["layers"]], 1), columns=names)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
         pd.concat([table, values], axis=1).to_parquet(part, index=False)
     return {"cells": len(rows), "file": str(path), "sha256": sha256(path)}
@@ -150,24 +186,18 @@ def embedded(
     Returns:
         `(n, d)` float32 for each layer.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = make_fabric(device).device
     half = precision == "bf16-mixed"
     if isinstance(network, CellNet):
         # Without batch normalisation nothing in it needs float32, so that weights are turned to bf16 once
         network = folded(network).to(torch.bfloat16 if half else torch.float32)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mixed = half and not isinstance(network, CellNet)
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-
-    def read(start: int) -> Tensor:
-        return torch.from_numpy(crops.raw(rows[start : start + batch_size]))
-
-    for pixels in ahead(read, range(0, len(rows), batch_size)):
-        x = rescaled(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-        x = x.to(torch.bfloat16) if half and not mixed else x
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
-            for name, values in features(network, x, layers).items():
+    for x in crops_ahead(crops, rows, batch_size, where):
+        given = x.to(torch.bfloat16) if half and not mixed else x
+        with torch.autocast(where.type, torch.bfloat16, enabled=mixed):
+            for name, values in features(network, given, layers).items():
                 found[name].append(values.float().cpu())
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
@@ -197,33 +227,49 @@ def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
     return {"architecture": architecture} | {f"model.{name}": value for name, value in network.state_dict().items()}
 
 
-def load_embedded(paths: Sequence[Path], layer: str) -> tuple[Floats, pd.DataFrame]:
-    """Features `(n, d)` of one layer, and the cells' table, of the files that `embed` wrote.
+def load_embedded(
+    paths: Sequence[Path], layer: str, rows: NDArray[np.int64] | None = None
+) -> tuple[Floats, pd.DataFrame]:
+    """Features `(n, d)` of one layer, and the cells' table, of the files that `embed` wrote, a file at a time.
+
+    Args:
+        paths: The files, in the order of the cells.
+        layer: One of theirs.
+        rows: Cells to keep, numbered through all files, rising; None keeps all.
 
     Raises:
         DataError: No such layer in them.
     """
     import pandas as pd
-    import pyarrow.parquet as pq
 
-    frames, values = [], []
+    frames, values, first = list[pd.DataFrame](), list[Floats](), 0
     for path in paths:
-        columns = pq.read_schema(path).names
-        own = [name for name in columns if name.rpartition("_")[0] == layer]
-        if not own:
-            known = sorted({name.rpartition("_")[0] for name in columns if not name.startswith("Metadata_")})
-            raise DataError(f"{path}: no features of layer {layer}; found {', '.join(known)}")
-        metadata = [name for name in columns if name.startswith("Metadata_")]
-        frame = pd.read_parquet(path, columns=[*metadata, *own])
-        values.append(frame[own].to_numpy(np.float32))
-        frames.append(frame[metadata].rename(columns=lambda name: name.removeprefix("Metadata_")))
+        found, table = read_features(path, [layer])
+        own = slice(None) if rows is None else rows[(rows >= first) & (rows < first + len(table))] - first
+        first += len(table)
+        values.append(found[layer][own])
+        frames.append(table.iloc[own])
     return np.concatenate(values), pd.concat(frames, ignore_index=True)
 
 
-def _name(run: Mapping[str, Any]) -> str:
-    return f"{run['shard']}_{run['first']:09d}.parquet"
+def read_features(path: Path, layers: Sequence[str]) -> tuple[dict[str, Floats], pd.DataFrame]:
+    """Features `(n, d)` of several layers, and the cells' table, of one file.
 
+    Raises:
+        DataError: One of the layers is not in it.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
 
-def _only(folder: str | Path, shard: str) -> dict[str, Any]:
-    """The shard alone, where there are several; one table has its controls to be asked for."""
-    return {"only": [shard]} if len(shards(folder)) > 1 else {}
+    columns = pq.read_schema(path).names
+    metadata = [name for name in columns if name.startswith(METADATA)]
+    of: dict[str, list[str]] = {}
+    for name in columns:
+        if not name.startswith(METADATA):
+            of.setdefault(name.rpartition("_")[0], []).append(name)
+    absent = [layer for layer in layers if layer not in of]
+    if absent:
+        raise DataError(f"{path}: no features of layer {absent[0]}; found {', '.join(sorted(of))}")
+    frame = pd.read_parquet(path, columns=[*metadata, *(name for layer in layers for name in of[layer])])
+    table = frame[metadata].rename(columns=lambda name: name.removeprefix(METADATA))
+    return {layer: frame[of[layer]].to_numpy(np.float32) for layer in layers}, table

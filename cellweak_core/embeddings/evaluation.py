@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from ..files import DataError
 from ..screens.accuracies import gene_accuracy, replicate_accuracy
 from ..screens.aggregation import aggregate, treatment_profiles
-from ..screens.matching import match_treatments
+from ..screens.matching import METRICS, match_treatments
 from ..screens.normalization import standardize
+from ..screens.precision import mean_average_precision
 from ..screens.whitening import CORAL, TVN
-from .embedding import load_embedded
+from .embedding import read_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 TRANSFORMS = ("none", "TVN", "TVN + CORAL", "z + TVN")
 MOST_SD = 10.0
-METRICS = {"NSC": "compound", "NSCB": "compound+batch"}
+RANKED: dict[str, tuple[str, ...]] = {"mAP": (), "mAP, other batch": ("batch",)}
 SITE = ("plate", "well", "site")
 
 
@@ -49,22 +50,28 @@ def site_profiles(paths: Sequence[Path], layer: str) -> tuple[Floats, pd.DataFra
     Raises:
         DataError: As `load_embedded`.
     """
+    profiles, table = site_profiles_of(paths, [layer])
+    return profiles[layer], table
+
+
+def site_profiles_of(paths: Sequence[Path], layers: Sequence[str]) -> tuple[dict[str, Floats], pd.DataFrame]:
+    """`site_profiles` of several layers at once: each file is read, and its cells are grouped, once."""
     import pandas as pd
 
-    sums = dict[tuple[object, ...], Floats]()
+    sums: dict[str, dict[tuple[object, ...], Floats]] = {layer: {} for layer in layers}
     firsts, counts = dict[tuple[object, ...], dict[Any, Any]](), dict[tuple[object, ...], int]()
     for path in paths:
-        values, cells = load_embedded([path], layer)
+        values, cells = read_features(path, layers)
         by = [name for name in SITE if name in cells]
-        groups = cells.groupby(by, sort=False, dropna=False)
-        for key, rows in groups.indices.items():
+        for key, rows in cells.groupby(by, sort=False, dropna=False).indices.items():
             name = key if isinstance(key, tuple) else (key,)
-            total = values[rows].sum(0, dtype=np.float64)
-            sums[name] = sums[name] + total if name in sums else total
+            for layer, of in sums.items():
+                total = values[layer][rows].sum(0, dtype=np.float64)
+                of[name] = of[name] + total if name in of else total
             counts[name] = counts.get(name, 0) + len(rows)
             firsts.setdefault(name, cells.iloc[rows[0]].to_dict())
-    table = pd.DataFrame([firsts[key] | {"n": counts[key]} for key in sums])
-    return np.stack([sums[key] / counts[key] for key in sums]), table
+    table = pd.DataFrame([firsts[key] | {"n": counts[key]} for key in counts])
+    return {layer: np.stack([of[key] / counts[key] for key in counts]) for layer, of in sums.items()}, table
 
 
 def transformed(values: Floats, table: pd.DataFrame, how: str) -> Floats:
@@ -92,14 +99,44 @@ def transformed(values: Floats, table: pd.DataFrame, how: str) -> Floats:
 
 
 def matched(values: Floats, table: pd.DataFrame, how: str = "median") -> dict[str, Any]:
-    """NSC and NSCB of profiles of sites or wells, each as `match_treatments`, and their treatments' table.
+    """NSC and NSCB of profiles of sites or wells, each as `match_treatments`, and their treatments.
 
     Returns:
-        "NSC" and "NSCB", and "table": one row for each treatment.
+        "NSC" and "NSCB"; "profiles" `(n_treatments, d)`, and "table": one row for each treatment.
     """
     treatments, rows = treatment_profiles(values, table, how)
     found: dict[str, Any] = {m: match_treatments(treatments, rows, exclude) for m, exclude in METRICS.items()}
-    return found | {"table": rows}
+    return found | {"profiles": treatments, "table": rows}
+
+
+def ranked(profiles: Floats, table: pd.DataFrame, seed: int = 0) -> dict[str, NDArray[np.float64]]:
+    """Average precision of each treatment's mechanism, as copairs defines it, asked as NSC asks and as NSCB asks.
+
+    Args:
+        profiles: `(n_treatments, d)`.
+        table: Row for row.
+        seed: Of copairs.
+
+    Returns:
+        "mAP" and "mAP, other batch": `(n_treatments,)`, NaN where a treatment is not asked; left out where nobody can
+        be asked (one batch; mechanisms of one compound each).
+    """
+    found = dict[str, NDArray[np.float64]]()
+    for name, more in RANKED.items():
+        if not can_rank(table, more):
+            continue
+        rule = {"pos_diffby": ("compound", *more), "neg_diffby": ("moa", *more)}
+        found[name] = mean_average_precision(profiles, table, **rule, seed=seed)["average_precision"]  # type: ignore[arg-type]
+    return found
+
+
+def can_rank(table: pd.DataFrame, more: Sequence[str]) -> bool:
+    """Whether two treatments of one mechanism, and two of different ones, differ in `more` (and in the compound)."""
+    keys = [table[name].to_numpy(object) for name in more]
+    moa, compound = table["moa"].to_numpy(object), table["compound"].to_numpy(object)
+    apart = np.logical_and.reduce([key[:, None] != key for key in keys]) if keys else True
+    alike = moa[:, None] == moa
+    return bool((alike & apart & (compound[:, None] != compound)).any() and (~alike & apart).any())
 
 
 def matched_genes(values: Floats, table: pd.DataFrame) -> dict[str, Any]:
@@ -114,14 +151,12 @@ def matched_genes(values: Floats, table: pd.DataFrame) -> dict[str, Any]:
     """
     found = dict[str, Any]()
     replicate, gene = replicate_accuracy(values, table), gene_accuracy(values, table)
-    for name, one, truth, groups in (
-        ("replicate", replicate, table["compound"], table["compound"]),
-        ("gene", gene, gene["constructs"]["gene"], gene["constructs"]["gene"]),
-    ):
-        said = one["predicted"]
-        asked = one["neighbour"] >= 0
-        right = np.where(asked, said == truth.to_numpy(object), -1).astype(np.int8)
-        found[name] = {"right": right, "predicted": said.tolist(), "groups": groups.astype(str).tolist()}
+    for name, one, groups in (
+        ("replicate", replicate, table["compound"]), ("gene", gene, gene["constructs"]["gene"])
+    ):  # fmt: skip
+        found[name] = {
+            "right": one["right"], "predicted": one["predicted"].tolist(), "groups": groups.astype(str).tolist()
+        }  # fmt: skip
     return found
 
 
@@ -143,10 +178,16 @@ def score_genes(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: P
         `...|predicted`; `groups.replicate` and `groups.gene`, all texts as JSON.
     """
     out = dict[str, Any]()
-    for layer in run["layers"]:
-        values, table = wells_of(*site_profiles([Path(one) for one in run["files"]], layer))
+    profiles, sites = site_profiles_of([Path(one) for one in run["files"]], run["layers"])
+    for layer, values in profiles.items():
+        wells, table = wells_of(values, sites)
         for how in run["transforms"]:
-            for metric, one in matched_genes(transformed(values, table, how), table).items():
+            try:
+                found = matched_genes(transformed(wells, table, how), table)
+            except DataError as error:
+                out[f"{layer}|{how}|error"] = str(error)
+                continue
+            for metric, one in found.items():
                 key = f"{layer}|{how}|{metric}"
                 out |= {key: one["right"], f"{key}|predicted": json.dumps(one["predicted"])}
                 out[f"groups.{metric}"] = json.dumps(one["groups"])
@@ -157,37 +198,49 @@ def score(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
     """NSC and NSCB by layer and transform of one network, as a task of `parallel.map_runs`.
 
     Args:
-        run: `files` and their `sha256`, `layers`, `transforms`.
+        run: `files` and their `sha256`, `layers`, `transforms`; `ranked`, a layer and a transform of which mean average
+            precision is taken too.
         shared: Nothing.
         checkpoint: Not used.
 
     Returns:
         `LAYER|TRANSFORM|METRIC`: `(n_treatments,)` int8, 1 right, 0 wrong, -1 not asked; `...|predicted` the mechanisms
-        that were nearest; `treatments` (compound, concentration, moa, batch) and `groups.METRIC` (the compounds), all
-        texts as JSON.
+        that were nearest; `LAYER|TRANSFORM|mAP` as `ranked`; `...|error` where a transform cannot be made;
+        `treatments` (compound, concentration, moa, batch) and `groups.METRIC` (the compounds), all texts as JSON.
     """
     import pandas as pd
 
     out, table = dict[str, Any](), pd.DataFrame()
-    paths = [Path(one) for one in run["files"]]
-    for layer in run["layers"]:
-        values, sites = site_profiles(paths, layer)
+    profiles, sites = site_profiles_of([Path(one) for one in run["files"]], run["layers"])
+    for layer, values in profiles.items():
         for how in run["transforms"]:
             try:
                 found = matched(transformed(values, sites, how), sites)
             except DataError as error:
                 out[f"{layer}|{how}|error"] = str(error)
                 continue
-            table = found.pop("table")
-            for metric, one in found.items():
-                key = f"{layer}|{how}|{metric}"
-                right = one["predicted"] == table["moa"].to_numpy(object)
-                out[key] = np.where(one["neighbour"] < 0, -1, right).astype(np.int8)
-                out[f"{key}|predicted"] = json.dumps(one["predicted"].tolist())
+            table = found["table"]
+            out |= marked(found["profiles"], table, f"{layer}|{how}", found)
+            if [layer, how] == run.get("ranked"):
+                out |= {f"{layer}|{how}|{name}": one for name, one in ranked(found["profiles"], table).items()}
     if table.empty:
         raise DataError("; ".join(sorted(set(out.values()))))
-    names = ["compound", "concentration", "moa", "batch"]
+    return out | described(table)
+
+
+def marked(profiles: Floats, table: pd.DataFrame, key: str, found: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """NSC and NSCB of treatment profiles as `score` keeps them, under `KEY|METRIC`; `found` if they are matched."""
+    out = dict[str, Any]()
+    for metric, exclude in METRICS.items():
+        one = found[metric] if found else match_treatments(profiles, table, exclude)
+        out |= {f"{key}|{metric}": one["right"], f"{key}|{metric}|predicted": json.dumps(one["predicted"].tolist())}
+    return out
+
+
+def described(table: pd.DataFrame) -> dict[str, str]:
+    """The treatments and what intervals resample, as `score` keeps them."""
     groups = json.dumps(table["compound"].tolist())
-    return out | {f"groups.{metric}": groups for metric in METRICS} | {
+    names = ["compound", "concentration", "moa", "batch"]
+    return {f"groups.{metric}": groups for metric in (*METRICS, *RANKED)} | {
         "treatments": json.dumps(table[names].to_dict("list"))
     }

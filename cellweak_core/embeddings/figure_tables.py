@@ -34,12 +34,14 @@ def overview(screens: Mapping[str, Crops], wells: Profiles | None = None) -> pd.
     for name, crops in screens.items():
         cells, treated = crops.cells, crops.cells[~crops.control]
         height, width = crops.size
+        plates, batches = cells["plate"].nunique(), cells["batch"].nunique()
         rows.append({
-            "screen": name, "cells": len(cells), "control cells": int(crops.control.sum()),
-            "crop, px": f"{width} x {height} x {len(crops.channels)}", "compounds": treated["compound"].nunique(),
-            "treatments": len(treated.groupby(["compound", "concentration"])),
+            "screen": name, "cells (controls)": f"{len(cells):,} ({int(crops.control.sum()):,})",
+            "crop, px": f"{width} x {height} x {len(crops.channels)}",
+            "treatments (compounds)": f"{len(treated.groupby(['compound', 'concentration']))} "
+            f"({treated['compound'].nunique()})",
             "mechanisms or genes": treated["moa"].nunique() if "moa" in treated else 0,
-            "plates": cells["plate"].nunique(), "batches": cells["batch"].nunique(),
+            "plates (batches)": f"{plates} ({batches})",
         })  # fmt: skip
     return pd.DataFrame(rows)
 

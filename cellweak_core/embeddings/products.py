@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..files import atomic_path
-from ..screens.aggregation import treatment_profiles
+from ..screens.aggregation import TREATMENT, treatment_profiles
 from ..screens.crops import Crops, rescaled
+from ..screens.exports import write_anndata
 from ..screens.sampling import BalancedSampler, partners
 from ..training import random_source
 from . import evaluation
@@ -27,7 +28,7 @@ SHOWN = ("plate", "well", "compound", "concentration", "moa")
 
 
 def write_profiles(
-    files: Sequence[str], layer: str, transform: str, out: str | Path
+    files: Sequence[str], layer: str, transform: str, out: str | Path, anndata: bool = False
 ) -> tuple[Floats, pd.DataFrame, list[Path]]:
     """Profiles of wells and treatments of one network, in the `Metadata_` convention of pycytominer.
 
@@ -37,6 +38,7 @@ def write_profiles(
         transform: Of `evaluation.TRANSFORMS`; sites are transformed, then wells are their means and treatments their
             medians.
         out: Folder for `wells.parquet` and `treatments.parquet`.
+        anndata: Write both as `.h5ad` too.
 
     Returns:
         Treatments `(n, d)`, their table, and the files.
@@ -46,7 +48,8 @@ def write_profiles(
     values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
     moved = evaluation.transformed(values, sites, transform)
     # Treatments of unknown mechanism have profiles too; only matching leaves them out
-    whole = sites.assign(moa=sites["moa"].fillna("")) if "moa" in sites else sites
+    known = sites.groupby(list(TREATMENT))["moa"].transform("first").fillna("") if "moa" in sites else None
+    whole = sites if known is None else sites.assign(moa=known)
     treatments, table = treatment_profiles(moved, whole, "median")
     if "moa" in table:
         table["moa"] = table["moa"].replace("", None)
@@ -54,26 +57,72 @@ def write_profiles(
     for name, (features, rows) in (
         ("wells", evaluation.wells_of(moved, sites)), ("treatments", (treatments, table))
     ):  # fmt: skip
-        columns = pd.DataFrame(features.astype(np.float32), columns=[f"{layer}_{k}" for k in range(features.shape[1])])
+        names = [f"{layer}_{k}" for k in range(features.shape[1])]
+        columns = pd.DataFrame(features.astype(np.float32), columns=names)
         path = Path(out) / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
             pd.concat([rows.reset_index(drop=True).add_prefix("Metadata_"), columns], axis=1).to_parquet(part)
         written.append(path)
+        if anndata:
+            about = {"layer": layer, "transform": transform}
+            written.append(write_anndata(path.with_suffix(".h5ad"), columns.to_numpy(), rows, names, about))
     return treatments, table, written
 
 
-def some_cells(cells: pd.DataFrame, most: int, seed: int) -> NDArray[np.int64]:
-    """Up to `most` cells, as many of each treatment (or of the controls) as there are, in the screen's order."""
-    rng = np.random.default_rng(seed)
-    groups = cells.groupby(["compound", "concentration"], sort=True).indices
-    shuffled = [rng.permutation(rows) for rows in groups.values()]
-    places = [(k, int(row)) for rows in shuffled for k, row in enumerate(rows)]
-    return np.sort(np.array([row for _, row in sorted(places)[:most]], np.int64))
+def some_cells(cells: pd.DataFrame, most: int, seed: int, controls: int = 0) -> NDArray[np.int64]:
+    """A sample that is spread: as many cells of each treatment on each plate as of another, as far as there are.
+
+    Args:
+        cells: Of the screen.
+        most: Treated cells, at most.
+        seed: Of the draw.
+        controls: Control cells, at most, as many of each plate.
+
+    Returns:
+        Rows, rising.
+    """
+    rng, control, rows = np.random.default_rng(seed), cells["control"].to_numpy(bool), list[NDArray[np.int64]]()
+    for mask, n in ((~control, most), (control, controls)):
+        at = np.flatnonzero(mask)
+        groups = cells.iloc[at].groupby(["compound", "concentration", "plate"], sort=True).indices
+        drawn = [rng.permutation(own).tolist() for own in groups.values()]
+        # the first of every group, then the second ...; who comes first among groups is drawn too
+        order = sorted((k, rng.random(), row) for own in drawn for k, row in enumerate(own))
+        rows.append(at[[row for _, _, row in order[:n]]])
+    return np.sort(np.concatenate(rows)).astype(np.int64)
+
+
+def single_cells(
+    scored: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    crops: Crops,
+    rows: NDArray[np.int64],
+    layer: str,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Places of some cells by t-SNE of the first seed's features of several networks, for `figures.single_cells`."""
+    import pandas as pd
+
+    from .projection import tsne
+
+    cells, found = crops.cells.iloc[rows], dict[str, pd.DataFrame]()
+    label = (cells["moa"] if "moa" in cells else cells["compound"]).to_numpy()
+    for name in names:
+        own = next(one for one in scored if one["variant"] == name)
+        places = tsne(load_embedded([Path(one) for one in own["files"]], layer, rows)[0], seed)
+        table = {"x": places[:, 0], "y": places[:, 1], "label": label, "control": crops.control[rows]}
+        found[name] = pd.DataFrame(table)
+    return found
 
 
 def write_hover_page(
-    path: str | Path, xy: NDArray[Any], crops: Crops, rows: NDArray[np.int64], title: str
+    path: str | Path,
+    xy: NDArray[Any],
+    crops: Crops,
+    rows: NDArray[np.int64],
+    title: str,
+    axes: tuple[str, str] = ("t-SNE 1", "t-SNE 2"),
 ) -> int:
     """The page on which a cell's crop appears beside the pointer; returns its size in bytes."""
     from .drawing import composite
@@ -84,7 +133,7 @@ def write_hover_page(
     shown = cells[[name for name in SHOWN if name in cells]]
     pixels = composite(crops.raw(rows))
     control, names = crops.control[rows], label.fillna("unknown").astype(str).tolist()
-    return write_page(Path(path), xy, names, pixels, shown, control=control, title=title)
+    return write_page(Path(path), xy, names, pixels, shown, control=control, title=title, axes=axes)
 
 
 def write_sheet(
@@ -110,7 +159,7 @@ def write_sheet(
 def example_workflow(crops: Crops, files: Sequence[str], layer: str, transform: str, seed: int) -> dict[str, Any]:
     """Crops, features, profiles and their similarities of a run, as `figures.workflow` takes them."""
     cells, treated = crops.cells, crops.cells[~crops.control]
-    features, _ = load_embedded([Path(files[0])], layer)
+    features, _ = load_embedded([Path(files[0])], layer, np.arange(60))
     values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
     profiles, table = treatment_profiles(evaluation.transformed(values, sites, transform), sites, "median")
     order = np.argsort(table["moa"].to_numpy(str), kind="stable") if "moa" in table else np.arange(len(table))
@@ -121,7 +170,7 @@ def example_workflow(crops: Crops, files: Sequence[str], layer: str, transform: 
     }  # fmt: skip
     shown = crops.raw(some_cells(cells, 9, seed))
     return {
-        "crops": shown, "counts": counts, "features": features[:60], "profiles": profiles[order],
+        "crops": shown, "counts": counts, "features": features, "profiles": profiles[order],
         "similarity": unit @ unit.T,
     }  # fmt: skip
 
@@ -163,3 +212,10 @@ def _treatment(labels: Labels, k: int) -> str:
 
 def _sources(crops: Crops, rows: NDArray[np.int64]) -> list[str]:
     return [f"{plate} {well}" for plate, well in crops.cells[["plate", "well"]].iloc[rows].itertuples(index=False)]
+
+
+def umap_of(files: Sequence[str], layer: str, rows: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Places of some cells by UMAP of one network's features, `(n, 2)`."""
+    from .projection import umap
+
+    return umap(load_embedded([Path(one) for one in files], layer, rows)[0], seed)

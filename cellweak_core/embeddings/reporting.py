@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
-from ..screens.aggregation import treatment_profiles
 from ..uncertainty import group_weights, percentile_interval
-from .evaluation import METRICS
+from .evaluation import METRICS, RANKED
 
 Scored = Sequence[Mapping[str, Any]]
-HOW = "mean over seeds; 95 % by resampling compounds (or genes) and seeds"
+Row = dict[str, Any]
+Floats = NDArray[np.float64]
 
 
 class Marks(NamedTuple):
@@ -41,14 +40,23 @@ def marks_of(scored: Scored, variant: str, layer: str, transform: str, metric: s
         KeyError: Nothing of this name was scored.
         DataError: The transform could not be made, such as one batch without controls; says why.
     """
+    found = _scores(scored, variant, layer, transform, metric)
+    return Marks(np.stack([np.asarray(one[f"{layer}|{transform}|{metric}"]) for one in found]), _groups(found, metric))
+
+
+def _scores(scored: Scored, variant: str, layer: str, transform: str, metric: str) -> list[Mapping[str, Any]]:
     own = [one["score"] for one in scored if one["variant"] == variant]
-    key = f"{layer}|{transform}|{metric}"
-    if own and (why := own[0].get(f"{layer}|{transform}|error")):
+    why = next((one[key] for one in own if (key := f"{layer}|{transform}|error") in one), None)
+    if why:
         raise DataError(f"{variant}, layer {layer}, transform {transform}: {why}")
-    if not own or key not in own[0]:
+    key = f"{layer}|{transform}|{metric}"
+    if not own or not all(key in one for one in own):
         raise KeyError(f"{variant}: {key} was not scored")
-    compounds = np.asarray(json.loads(own[0][f"groups.{metric}"]), object)
-    return Marks(np.stack([np.asarray(one[key]) for one in own]), compounds)
+    return own
+
+
+def _groups(found: Sequence[Mapping[str, Any]], metric: str) -> NDArray[np.object_]:
+    return np.asarray(json.loads(found[0][f"groups.{metric}"]), object)
 
 
 def accuracy(marks: Marks, n_resamples: int, seed: int) -> dict[str, float]:
@@ -57,15 +65,16 @@ def accuracy(marks: Marks, n_resamples: int, seed: int) -> dict[str, float]:
     Returns:
         `value`, `low`, `high` (shares), `correct` (mean over seeds, may be fractional) and `n`, treatments asked.
     """
-    means = _resampled(marks, n_resamples, seed)
     right = marks.right[:, marks.right[0] >= 0]
     value = float(right.mean()) if right.size else float("nan")
-    low, high = percentile_interval(means)
+    low, high = percentile_interval(resampled(marks, n_resamples, seed))
     return {"value": value, "low": low, "high": high, "correct": float(right.sum(1).mean()), "n": right.shape[1]}
 
 
 def difference(first: Marks, second: Marks, n_resamples: int, seed: int) -> dict[str, float]:
-    """First minus second, on the treatments that both were asked; the same compounds in each resample.
+    """First minus second of two sets of networks, on the treatments that both were asked.
+
+    Each resample has the same compounds on both sides, and seeds of each side's own.
 
     Returns:
         As `accuracy`, without `correct`.
@@ -77,23 +86,76 @@ def difference(first: Marks, second: Marks, n_resamples: int, seed: int) -> dict
         raise ValueError("marks: expected the same treatments in the same order")
     both = (first.right[0] >= 0) & (second.right[0] >= 0)
     a, b = (Marks(np.where(both, one.right, -1), one.compounds) for one in (first, second))
-    means = _resampled(a, n_resamples, seed) - _resampled(b, n_resamples, seed)
-    low, high = percentile_interval(means)
+    low, high = percentile_interval(resampled(a, n_resamples, seed) - resampled(b, n_resamples, seed, 1))
     value = float(a.right[:, both].mean() - b.right[:, both].mean()) if both.any() else float("nan")
     return {"value": value, "low": low, "high": high, "n": int(both.sum())}
 
 
-def _resampled(marks: Marks, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Accuracies of resamples: whole compounds (by `seed`, the same for every call) and, of their own, seeds."""
-    asked = marks.right[0] >= 0
-    n_seeds = len(marks.right)
-    if not asked.any():
-        return np.full(n_resamples, np.nan)
-    weights = group_weights(marks.compounds[asked], n_resamples, seed)  # (resamples, treatments)
-    rng = np.random.default_rng([seed, n_seeds, int(marks.right.sum()) % 2**31])
-    drawn = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples) / n_seeds
-    per_treatment = drawn @ marks.right[:, asked]  # (resamples, treatments)
-    return (weights * per_treatment).sum(1) / weights.sum(1)
+def drop(nsc: Marks, nscb: Marks, n_resamples: int, seed: int) -> dict[str, float]:
+    """NSCB minus NSC of the same networks, each over all that it asks, as the paper subtracts them.
+
+    Each resample has the same compounds and the same seeds on both sides.
+
+    Returns:
+        As `difference`; `n` is NSCB's.
+    """
+    low, high = percentile_interval(resampled(nscb, n_resamples, seed) - resampled(nsc, n_resamples, seed))
+    whole = [one.right[:, one.right[0] >= 0] for one in (nscb, nsc)]
+    value = float(whole[0].mean() - whole[1].mean()) if all(one.size for one in whole) else float("nan")
+    return {"value": value, "low": low, "high": high, "n": whole[0].shape[1]}
+
+
+def resampled(marks: Marks, n_resamples: int, seed: int, stream: int = 0) -> Floats:
+    """Accuracies of resamples of compounds and seeds, `(n_resamples,)`; NaN where nobody who was drawn was asked.
+
+    Args:
+        marks: Of one set of networks.
+        n_resamples: How many.
+        seed: The same compounds are drawn for every call with it: of all compounds, also those that were not asked.
+        stream: The same seeds are drawn for every call with it and as many networks.
+    """
+    asked, n_seeds = marks.right[0] >= 0, len(marks.right)
+    weights = group_weights(marks.compounds, n_resamples, seed)[:, asked]
+    right = _drawn(n_seeds, n_resamples, seed, stream) @ marks.right[:, asked]  # (n_resamples, treatments)
+    with np.errstate(invalid="ignore"):
+        return (weights * right).sum(1) / weights.sum(1)
+
+
+def _drawn(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> Floats:
+    """Shares of each seed in resamples of seeds, `(n_resamples, n_seeds)`."""
+    # 1 +: numpy takes [seed, 0] for seed, whose stream has drawn the compounds
+    rng = np.random.default_rng([seed, 1 + stream])
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples) / n_seeds
+
+
+def ranking(
+    precision: Floats, groups: NDArray[np.object_], compounds: NDArray[np.object_], n_resamples: int, seed: int
+) -> dict[str, float]:
+    """Mean average precision: over each mechanism's treatments, then over mechanisms (copairs), then over seeds.
+
+    Args:
+        precision: `(n_seeds, n_treatments)` of each treatment, NaN where it was not asked.
+        groups: `(n_treatments,)` its mechanism.
+        compounds: `(n_treatments,)` its compound, resampled as a whole; seeds are resampled too.
+        n_resamples: Of the interval.
+        seed: Of the resamples.
+
+    Returns:
+        `value`, `low`, `high` in [0, 1] and `n`, treatments asked.
+    """
+    asked = ~np.isnan(precision[0])
+    _, group = np.unique(groups[asked].astype(str), return_inverse=True)
+    member = np.eye(group.max(initial=-1) + 1)[group]  # (asked, mechanisms)
+    n_seeds = len(precision)
+    weights = group_weights(compounds, n_resamples, seed)[:, asked]
+    drawn = _drawn(n_seeds, n_resamples, seed)
+    with np.errstate(invalid="ignore"):
+        means = ((weights * (drawn @ precision[:, asked])) @ member) / (weights @ member)
+    there = ~np.isnan(means)  # a mechanism none of whose compounds was drawn
+    found = np.where(there, means, 0).sum(1) / np.maximum(there.sum(1), 1)
+    low, high = percentile_interval(np.where(there.any(1), found, np.nan))
+    value = float(((precision[:, asked] @ member) / member.sum(0)).mean()) if asked.any() else float("nan")
+    return {"value": value, "low": low, "high": high, "n": int(asked.sum())}
 
 
 def auxiliary(scored: Scored, variant: str) -> tuple[float, float, float, int]:
@@ -105,25 +167,9 @@ def auxiliary(scored: Scored, variant: str) -> tuple[float, float, float, int]:
     return float(np.mean(shares)), min(shares), max(shares), int(own[0]["auxiliary_total"])
 
 
-def gene_rows(
-    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_resamples: int, seed: int
-) -> list[dict[str, Any]]:
-    """Table 1: replicate and gene accuracy of methods, in per cent; arguments as `table_rows`."""
-    out = list[dict[str, Any]]()
-    for name, (variant, layer, transform) in rows.items():
-        for metric, column in (("replicate", "Replicate Acc."), ("gene", "Gene Acc.")):
-            marks = marks_of(scored, variant, layer, transform, metric)
-            one = accuracy(marks, n_resamples, seed)
-            whole = "variants" if metric == "replicate" else "genes"
-            how = f"mean over {len(marks.right)} seeds; 95 % by resampling {whole} and seeds"
-            note = f"{one['correct']:.1f} of {one['n']} right; {layer}, transform {transform}; {how}"
-            out.append(_row(item, name, column, one, note))
-    return out
-
-
 def table_rows(
-    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_resamples: int, seed: int, note: str = ""
-) -> list[dict[str, Any]]:
+    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_resamples: int, seed: int
+) -> list[Row]:
     """NSC, NSCB and Drop of methods, in per cent.
 
     Args:
@@ -132,48 +178,104 @@ def table_rows(
         item: The published item.
         n_resamples: Of the intervals.
         seed: Of the resamples.
-        note: Put before each row's own.
     """
-    out = list[dict[str, Any]]()
+    out = list[Row]()
     for name, (variant, layer, transform) in rows.items():
-        all_marks = {metric: marks_of(scored, variant, layer, transform, metric) for metric in METRICS}
-        how = f"{note}{layer}, transform {transform}, {len(all_marks['NSC'].right)} seeds, {HOW}"
-        for metric, marks in all_marks.items():
-            one = accuracy(marks, n_resamples, seed)
-            out.append(_row(item, name, metric, one, f"{one['correct']:.1f} of {one['n']} right; {how}"))
-        drop = difference(all_marks["NSCB"], all_marks["NSC"], n_resamples, seed)
-        whole = {m: accuracy(marks, 1, seed)["value"] for m, marks in all_marks.items()}
-        drop["value"] = whole["NSCB"] - whole["NSC"]
-        note_drop = f"NSCB minus NSC, interval on the {drop['n']} treatments that both ask; {how}"
-        out.append(_row(item, name, "Drop", drop, note_drop) | {"unit": "percentage points"})
+        marks = {metric: marks_of(scored, variant, layer, transform, metric) for metric in METRICS}
+        how = _how(scored, variant, layer, transform)
+        for metric, one in marks.items():
+            found, over = accuracy(one, n_resamples, seed), float(shares_over_compounds(one).mean())
+            right = f"{found['correct']:.1f} of {found['n']} right, over compounds {100 * over:.1f} %"
+            out.append(_row(item, name, metric, found, f"{right}; {how}"))
+        fallen = drop(marks["NSC"], marks["NSCB"], n_resamples, seed)
+        note = f"NSCB minus NSC, each over all it asks; {how}"
+        out.append(_row(item, name, "Drop", fallen, note) | {"unit": "percentage points"})
+    return out
+
+
+def gene_rows(
+    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_resamples: int, seed: int
+) -> list[Row]:
+    """Table 1: replicate and gene accuracy of methods, in per cent; arguments as `table_rows`."""
+    out = list[Row]()
+    for name, (variant, layer, transform) in rows.items():
+        for metric, column in (("replicate", "Replicate Acc."), ("gene", "Gene Acc.")):
+            one = accuracy(marks_of(scored, variant, layer, transform, metric), n_resamples, seed)
+            whole = "variants" if metric == "replicate" else "genes"
+            note = f"{one['correct']:.1f} of {one['n']} right; {_how(scored, variant, layer, transform, whole)}"
+            out.append(_row(item, name, column, one, note))
+    return out
+
+
+def fact_rows(scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_cells: int) -> list[Row]:
+    """Dim. and Speed of Table 2: numbers in a cell's features, and cells embedded a second.
+
+    Args:
+        scored: As `table_rows`.
+        rows: As `table_rows`; a method that has no features (it tells mechanisms) or no speed has no such row.
+        item: As `table_rows`.
+        n_cells: Of the screen.
+    """
+    import pyarrow.parquet as pq
+
+    out = list[Row]()
+    for name, (variant, layer, _) in rows.items():
+        own = [one for one in scored if one["variant"] == variant and one.get("files")]
+        if not own:
+            continue
+        size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(own[0]["files"][0]).names)
+        fact = {"item": item, "row": name, "n": n_cells}
+        out.append(fact | {"column": "Dim.", "value": size, "unit": "features", "note": f"{layer}; n cells"})
+        speeds = [one["cells_per_s"] for one in own if "cells_per_s" in one]
+        if speeds:
+            note = "all layers at once, from the crops' file to Parquet, beside the run's other networks; n cells"
+            out.append(fact | {"column": "Speed", "value": float(np.mean(speeds)), "unit": "cells/s", "note": note})
+    return out
+
+
+def precision_rows(
+    scored: Scored, rows: Mapping[str, tuple[str, str, str]], n_resamples: int, seed: int
+) -> list[Row]:
+    """Mean average precision of mechanisms as copairs defines it (item Precision); arguments as `table_rows`."""
+    out = list[Row]()
+    for name, (variant, layer, transform) in rows.items():
+        for metric in RANKED:
+            try:
+                found = _scores(scored, variant, layer, transform, metric)
+            except KeyError:  # it tells mechanisms, or nobody can be asked
+                continue
+            precision = np.stack([np.asarray(one[f"{layer}|{transform}|{metric}"]) for one in found])
+            moa = np.asarray(json.loads(found[0]["treatments"])["moa"], object)
+            one = ranking(precision, moa, _groups(found, metric), n_resamples, seed)
+            note = f"n treatments; {_how(scored, variant, layer, transform)}"
+            out.append({"item": "Precision", "row": name, "column": metric, **one, "unit": "", "note": note})
     return out
 
 
 def difference_rows(
     scored: Scored, pairs: Sequence[tuple[str, str]], layer: str, transform: str, n_resamples: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """What a variant gains over another, NSC and NSCB, in percentage points."""
-    out = list[dict[str, Any]]()
+    out = list[Row]()
     for first, second in pairs:
         for metric in METRICS:
             a, b = (marks_of(scored, name, layer, transform, metric) for name in (first, second))
             one = difference(a, b, n_resamples, seed)
-            note = f"{layer}, transform {transform}, {len(a.right)} and {len(b.right)} seeds, {HOW}, paired by compound"
+            note = f"{_how(scored, first, layer, transform)}, paired by compound"
             out.append(_row("Difference", f"{first} - {second}", metric, one, note) | {"unit": "percentage points"})
     return out
 
 
 def layer_rows(
     scored: Scored, variant: str, layers: Sequence[str], transforms: Sequence[str], n_resamples: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Fig. 7: NSC and NSCB by layer, with and without the transforms."""
-    out = list[dict[str, Any]]()
+    out = list[Row]()
     for layer in layers:
         for transform in transforms:
             for metric in METRICS:
-                marks = marks_of(scored, variant, layer, transform, metric)
-                one = accuracy(marks, n_resamples, seed)
-                note = f"{one['correct']:.1f} of {one['n']} right; {variant}, {len(marks.right)} seeds, {HOW}"
+                one = accuracy(marks_of(scored, variant, layer, transform, metric), n_resamples, seed)
+                note = f"{one['correct']:.1f} of {one['n']} right; {variant}, {_how(scored, variant, layer, transform)}"
                 out.append(_row("Fig. 7", layer, f"{metric}, {transform}", one, note))
     return out
 
@@ -187,7 +289,7 @@ def regularization_rows(
     n_resamples: int,
     seed: int,
     metric: str = "NSCB",
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Fig. 5: the main goal's accuracy and the auxiliary task's by level of regularisation.
 
     Args:
@@ -200,10 +302,11 @@ def regularization_rows(
         seed: Of the resamples.
         metric: The main goal: "NSCB", or "gene".
     """
-    out = list[dict[str, Any]]()
+    out = list[Row]()
     for name, variant in levels.items():
         marks = marks_of(scored, variant, layer, transform, metric)
-        note = f"{layer}, transform {transform}, {len(marks.right)} seeds, {HOW}"
+        whole = "genes" if metric == "gene" else "compounds"
+        note = _how(scored, variant, layer, transform, whole)
         out.append(_row(item, name, metric, accuracy(marks, n_resamples, seed), note))
         mean, low, high, n = auxiliary(scored, variant)
         if n:
@@ -213,52 +316,23 @@ def regularization_rows(
     return out
 
 
-def _row(item: str, row: str, column: str, one: Mapping[str, float], note: str) -> dict[str, Any]:
+def _how(scored: Scored, variant: str, layer: str, transform: str, whole: str = "compounds") -> str:
+    """What a number is of, and how its interval was made."""
+    own = [one for one in scored if one["variant"] == variant]
+    cells = f", {own[0]['cells']} cells of the screen" if "cells" in own[0] else ""
+    seeds = f"mean over {len(own)} seeds" if len(own) > 1 else "one seed"
+    over = f"{whole} and seeds" if len(own) > 1 else whole
+    return f"{layer}, transform {transform}{cells}; {seeds}; 95 % by resampling {over}"
+
+
+def _row(item: str, row: str, column: str, one: Mapping[str, float], note: str) -> Row:
     percent = {name: 100 * one[name] for name in ("value", "low", "high")}
     return {"item": item, "row": row, "column": column, **percent, "n": int(one["n"]), "unit": "percent", "note": note}
 
 
-def shares_over_compounds(marks: Marks) -> NDArray[np.float64]:
+def shares_over_compounds(marks: Marks) -> Floats:
     """CytoGAN's count: the plain mean over compounds of each compound's share of right treatments, for each seed."""
     asked = marks.right[0] >= 0
     names = np.unique(marks.compounds[asked].astype(str))
     per = [marks.right[:, asked][:, marks.compounds[asked] == name].mean(1) for name in names]
     return np.mean(per, axis=0) if per else np.full(len(marks.right), np.nan)
-
-
-
-def dimension_rows(scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str) -> list[dict[str, Any]]:
-    """Dim. of Table 2: numbers in a cell's features; arguments as `table_rows`."""
-    import pyarrow.parquet as pq
-
-    out = list[dict[str, Any]]()
-    for name, (variant, layer, _) in rows.items():
-        file = next((one["files"][0] for one in scored if one["variant"] == variant and one.get("files")), None)
-        if file is None:
-            continue  # it tells mechanisms and has no features
-        size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(file).names)
-        fact = {"value": size, "low": None, "high": None, "n": 1, "unit": "features", "note": layer}
-        out.append({"item": item, "row": name, "column": "Dim.", **fact})
-    return out
-
-
-def precision_rows(
-    scored: Scored, name: str, variant: str, layer: str, transform: str, seed: int
-) -> list[dict[str, Any]]:
-    """Mean average precision of mechanisms as copairs defines it (item Precision), mean over seeds."""
-    from . import classical, evaluation
-
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in scored:
-        if one["variant"] != variant or not one.get("files"):
-            continue
-        values, sites = evaluation.site_profiles([Path(file) for file in one["files"]], layer)
-        treatments, table = treatment_profiles(evaluation.transformed(values, sites, transform), sites, "median")
-        for row in classical.precision_rows(name, treatments, table, seed):
-            found.setdefault(row["column"], []).append(row)
-    out = []
-    for rows in found.values():
-        values_of = [row["value"] for row in rows]
-        spread = f"; {len(rows)} seeds from {min(values_of):.3f} to {max(values_of):.3f}; first seed: {rows[0]['note']}"
-        out.append(rows[0] | {"value": float(np.mean(values_of)), "note": f"{layer}, transform {transform}{spread}"})
-    return out

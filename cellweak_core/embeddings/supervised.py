@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ..parallel import map_runs
 from ..screens.aggregation import TREATMENT, treatment_profiles
-from ..screens.crops import Crops, load_crops, rescaled
+from ..screens.crops import Crops, load_crops
 from ..screens.matching import match_treatments
+from ..training import make_fabric
 from .embedding import restored
-from .evaluation import METRICS, SITE
-from .reading import ahead
+from .evaluation import METRICS, SITE, described
+from .reading import crops_ahead
 from .training import DEFAULTS, train
 
 if TYPE_CHECKING:
@@ -205,17 +206,9 @@ def probabilities(
         device: As `training.make_fabric`.
         batch_size: Crops at a time.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def read(start: int) -> Tensor:
-        return torch.from_numpy(crops.raw(rows[start : start + batch_size]))
-
-    said = []
-    for pixels in ahead(read, range(0, len(rows), batch_size)):
-        x = rescaled(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-        said.append(network(x).double().softmax(1).cpu())
+    where = make_fabric(device).device
+    network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    said = [network(x).double().softmax(1).cpu() for x in crops_ahead(crops, rows, batch_size, where)]
     return torch.cat(said).numpy()
 
 
@@ -291,10 +284,5 @@ def _scored(question: Asked, told: Sequence[Mapping[str, Any]], metric: str) -> 
     predicted, able = np.full(len(table), None, object), total.any(1)
     predicted[able] = mechanisms[total[able].argmax(1)]
     key = f"{LAYER}|none|{metric}"
-    names = ["compound", "concentration", "moa", "batch"]
-    return {
-        key: np.where(question.asked, predicted == truth, -1).astype(np.int8),
-        f"{key}|predicted": json.dumps(predicted.tolist()),
-        f"groups.{metric}": json.dumps(table["compound"].tolist()),
-        "treatments": json.dumps(table[names].to_dict("list")),
-    }
+    right = np.where(question.asked, predicted == truth, -1).astype(np.int8)
+    return described(table) | {key: right, f"{key}|predicted": json.dumps(predicted.tolist())}

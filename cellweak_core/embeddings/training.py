@@ -26,7 +26,7 @@ from ..screens.crops import Crops, load_crops, rescaled
 from ..screens.sampling import BalancedSampler, augmented, mixed_up, partners
 from ..training import learning_rate, make_fabric, random_source, run_steps
 from .networks import build
-from .reading import ahead
+from .reading import ahead, crops_ahead
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -89,7 +89,7 @@ def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, che
 
     def drawn(i: int) -> tuple[Tensor, Tensor]:
         """The crops of step i as they lie on the disk, and their classes."""
-        source = random_source(_seed(run["seed"], i))
+        source = random_source(_seed(run["seed"], i, 0))
         if kind == "recurrent":
             rows, classes = sampler.draw_sets(max(1, run["batch_size"] // t), t, source)
         else:
@@ -98,11 +98,12 @@ def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, che
             # The second of each pair, behind the first ones.
             other = partners(rows, groups, sampler, source)
             rows, classes = np.concatenate([rows, other]), np.concatenate([classes, labels[other]])
-        return torch.from_numpy(crops.raw(rows.ravel())), torch.from_numpy(classes)
+        return torch.from_numpy(crops.checked(rows.ravel())), torch.from_numpy(classes)
 
     def loss_of(i: int, pixels: Tensor, classes: Tensor) -> Tensor:
         device = fabric.device
-        x = augmented(rescaled(pixels.to(device)), random_source(_seed(run["seed"], i), device), run["most_shift"])
+        varied = random_source(_seed(run["seed"], i, 2), device)
+        x = augmented(rescaled(pixels.to(device)), varied, run["most_shift"])
         target = functional.one_hot(classes.to(device), n_classes).float()
         if kind == "mixup":
             n = run["batch_size"]
@@ -158,17 +159,16 @@ def classes_of(
 ) -> NDArray[np.int64]:
     """The class that a trained network gives to each single cell, `(n,)`; the recurrent one sees the cell t times."""
     out = [np.zeros(0, np.int64)]
-    for start in range(0, len(rows), batch_size):
-        pixels = torch.from_numpy(crops.raw(rows[start : start + batch_size]))
-        x = rescaled(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+    for x in crops_ahead(crops, rows, batch_size, device):
         if getattr(network, "recurrent", None) is not None:
             x = x[:, None].expand(-1, t, -1, -1, -1)
         out.append(network(x).argmax(1).cpu().numpy())
     return np.concatenate(out)
 
 
-def _seed(seed: int, i: int) -> int:
-    return int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _seed(seed: int, i: int, what: int) -> int:
+    """Of one draw of one step: what draws cells shall not draw their shifts too."""
+    return int(np.random.SeedSequence([seed, i, what]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +186,8 @@ def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
 def _architecture(kind: str, crops: Crops, n_classes: int, width: int) -> dict[str, Any]:
     n_channels, (size_px, _) = len(crops.channels), crops.size
     if kind == "autoencoder":
-        return {"kind": kind, "n_channels": n_channels, "size_px": size_px}
+        # The published width of no one; half the CNN's, so that a narrow run is narrow throughout
+        return {"kind": kind, "n_channels": n_channels, "size_px": size_px, "width": max(4, width // 2)}
     if kind == "multiscale":
         own = {"width": max(1, width // 4), "merged": 16 * width, "hidden": 8 * width}  # the published ones at 64
         return {"kind": kind, "n_channels": n_channels, "n_classes": n_classes, "size_px": size_px, **own}

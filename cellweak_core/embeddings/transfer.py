@@ -10,8 +10,9 @@ from ..screens.crops import Crops
 from .comparison import entry
 from .embedding import embed
 from .imagenet import load_imagenet
+from .variants import CODE
 
-NAME, LAYER = "ImageNet", "code"
+NAME = "ImageNet"
 
 
 def transferred(
@@ -23,6 +24,7 @@ def transferred(
     precision: str = "bf16-mixed",
     n_jobs: int = 1,
     ask: str = "mechanisms",
+    ranked: str = "",
 ) -> dict[str, Any]:
     """Cells embedded by ImageNet's ResNet-18, each channel a grey image, in the form of `comparison.compare`'s entries.
 
@@ -35,9 +37,10 @@ def transferred(
         precision: As `embedding.embed`.
         n_jobs: As `embedding.embed`.
         ask: As `comparison.compare`.
+        ranked: As `comparison.entry`.
     """
     files = embed(
-        crops.root, load_imagenet(weights), out, reading=reading, version=crops.digest, layers=[LAYER], device=device,
+        crops.root, load_imagenet(weights), out, reading=reading, version=crops.digest, layers=[CODE], device=device,
         precision=precision, n_jobs=n_jobs,
     )  # fmt: skip
-    return entry(NAME, files, LAYER, ask)
+    return entry(NAME, files, CODE, ask, ranked)

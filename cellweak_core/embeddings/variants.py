@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .evaluation import TRANSFORMS
+from .networks import LAYERS
+
 BASELINE, AUTOENCODER, UNTRAINED = "baseline", "autoencoder", "untrained"
+CNNS = (BASELINE, "recurrent", "mixup", UNTRAINED)  # kinds that are a `CellNet`
+CODE = "code"  # the one layer of all other networks
 TABLE_2 = {
     "Ours - Baseline CNN": BASELINE,
     "Ours - Recurrent Model": "recurrent",
@@ -27,6 +32,22 @@ def recurrent(t: int) -> str:
 def mixup(alpha: float) -> str:
     """Name of the network trained on cells mixed by Beta(alpha, alpha)."""
     return f"mixup alpha={alpha:g}"
+
+
+def require(alpha: float, alphas: Sequence[float], t: int, ts: Sequence[int], layer: str, transform: str) -> None:
+    """Refuse what would be missed only after hours of training.
+
+    Raises:
+        ParameterError: `alpha` is none of `alphas`, `t` none of `ts`; another layer than all networks have; another
+            transform.
+    """
+    from ..chapters import ParameterError
+
+    layers = LAYERS[:-1]  # the recurrent network has no embedding
+    checks = (("alpha", alpha, alphas), ("t", t, ts), ("layer", layer, layers), ("transform", transform, TRANSFORMS))
+    for name, value, known in checks:
+        if value not in known:
+            raise ParameterError(f"{name}: expected one of {', '.join(map(str, known))}, got {value}")
 
 
 def chosen(
@@ -74,7 +95,7 @@ def rows(
     own = {"recurrent": recurrent(t), "mixup": mixup(alpha)}
     wanted = {name: own.get(kind, kind) for name, kind in table.items()}
     return {
-        name: (variant, layer if variant != AUTOENCODER else "code", transform)
+        name: (variant, layer if variant != AUTOENCODER else CODE, transform)
         for name, variant in wanted.items()
         if variant in names
     }

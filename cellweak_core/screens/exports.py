@@ -56,7 +56,7 @@ def write_anndata(
         )
     if len(set(called)) != len(called):
         raise ValueError("names: two features have the same; expected another for each")
-    library = _library()
+    library = require_anndata()
     obs = metadata.reset_index(drop=True)
     for name in obs:
         if obs[name].dtype.kind not in "biuf":
@@ -85,7 +85,8 @@ def _objects(names: Sequence[str]) -> pd.Index:
     return pd.Index(list(names), dtype=object)
 
 
-def _library() -> Any:  # noqa: ANN401 - a module without types
+def require_anndata() -> Any:  # noqa: ANN401 - a module without types
+    """The library, or an ImportError that says how to install it: to be asked before long work."""
     try:
         return import_module("anndata")
     except ImportError as error:
