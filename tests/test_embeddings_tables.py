@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cellweak_core import published, side_by_side
+from cellweak_core.chapters import ParameterError
 from cellweak_core.embeddings import comparison, embedding, evaluation, figure_tables, networks, products, variants
 from cellweak_core.results import Results
 from cellweak_core.screens.aggregation import treatment_profiles
@@ -62,6 +63,16 @@ def test_rows_of_the_tables_are_the_papers_and_those_that_were_trained() -> None
     for item, names in (("Table 1", variants.TABLE_1), ("Table 2", variants.TABLE_2)):
         assert set(names) <= set(printed.loc[printed["item"] == item, "row"])
     assert set(variants.levels([0.1, 0.2], [3, 5]).values()) == set(wanted) - {"untrained", "autoencoder"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("alpha", 0.3), ("t", 4), ("layer", "embedding"), ("transform", "tvn"), ("pairs", "week")]
+)
+def test_what_would_be_missed_after_the_training_is_refused_before(name: str, value: object) -> None:
+    given = {"alpha": 0.2, "alphas": [0.2], "t": 5, "ts": [3, 5], "layer": "pool5", "transform": "TVN", "pairs": "any"}
+    variants.require(**given)
+    with pytest.raises(ParameterError, match=f"{name}: expected one of .*, got {value}"):
+        variants.require(**given | {name: value})
 
 
 # --- tables behind figures

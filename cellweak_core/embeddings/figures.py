@@ -1,7 +1,7 @@
 """The chapter's plots, drawn from tables and arrays of results; nothing is computed here.
 
-Accuracies are in per cent, `low` and `high` the ends of an interval over seeds (NaN where there is none). Figs. 1 to 4
-are drawings, in `figures_drawings` and `figures_networks`; all have their names here.
+Accuracies are in per cent, `low` and `high` the ends of an interval over compounds and seeds (NaN where there is
+none). Figs. 1 to 4 are drawings, in `figures_drawings` and `figures_networks`; all have their names here.
 """
 
 from __future__ import annotations

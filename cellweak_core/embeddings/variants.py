@@ -7,6 +7,7 @@ from typing import Any
 
 from .evaluation import TRANSFORMS
 from .networks import LAYERS
+from .training import PAIRS
 
 BASELINE, AUTOENCODER, UNTRAINED = "baseline", "autoencoder", "untrained"
 CNNS = (BASELINE, "recurrent", "mixup", UNTRAINED)  # kinds that are a `CellNet`
@@ -34,17 +35,22 @@ def mixup(alpha: float) -> str:
     return f"mixup alpha={alpha:g}"
 
 
-def require(alpha: float, alphas: Sequence[float], t: int, ts: Sequence[int], layer: str, transform: str) -> None:
+def require(
+    alpha: float, alphas: Sequence[float], t: int, ts: Sequence[int], layer: str, transform: str, pairs: str
+) -> None:
     """Refuse what would be missed only after hours of training.
 
     Raises:
         ParameterError: `alpha` is none of `alphas`, `t` none of `ts`; another layer than all networks have; another
-            transform.
+            transform, or way to pair cells for mixup.
     """
     from ..chapters import ParameterError
 
     layers = LAYERS[:-1]  # the recurrent network has no embedding
-    checks = (("alpha", alpha, alphas), ("t", t, ts), ("layer", layer, layers), ("transform", transform, TRANSFORMS))
+    checks = (
+        ("alpha", alpha, alphas), ("t", t, ts), ("layer", layer, layers), ("transform", transform, TRANSFORMS),
+        ("pairs", pairs, PAIRS),
+    )  # fmt: skip
     for name, value, known in checks:
         if value not in known:
             raise ParameterError(f"{name}: expected one of {', '.join(map(str, known))}, got {value}")
