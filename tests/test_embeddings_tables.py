@@ -1,6 +1,7 @@
 """What the chapter shows and leaves: names of networks, tables for figures and for reading, profiles, sheets, pages."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ def test_what_would_be_missed_after_the_training_is_refused_before(name: str, va
     variants.require(**given)
     with pytest.raises(ParameterError, match=f"{name}: expected one of .*, got {value}"):
         variants.require(**given | {name: value})
+
+
+def test_anndata_is_asked_for_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anndata", None)  # as if it were not installed
+    with pytest.raises(ParameterError, match=r"anndata: anndata is not installed .*pip install"):
+        variants.require(0.2, [0.2], 5, [5], "pool5", "TVN", "any", anndata=True)
 
 
 # --- tables behind figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..screens.exports import require_anndata
 from .evaluation import TRANSFORMS
 from .networks import LAYERS
 from .training import PAIRS
@@ -36,13 +37,20 @@ def mixup(alpha: float) -> str:
 
 
 def require(
-    alpha: float, alphas: Sequence[float], t: int, ts: Sequence[int], layer: str, transform: str, pairs: str
+    alpha: float,
+    alphas: Sequence[float],
+    t: int,
+    ts: Sequence[int],
+    layer: str,
+    transform: str,
+    pairs: str,
+    anndata: bool = False,
 ) -> None:
     """Refuse what would be missed only after hours of training.
 
     Raises:
         ParameterError: `alpha` is none of `alphas`, `t` none of `ts`; another layer than all networks have; another
-            transform, or way to pair cells for mixup.
+            transform, or way to pair cells for mixup; `anndata` without the library.
     """
     from ..chapters import ParameterError
 
@@ -54,6 +62,11 @@ def require(
     for name, value, known in checks:
         if value not in known:
             raise ParameterError(f"{name}: expected one of {', '.join(map(str, known))}, got {value}")
+    if anndata:
+        try:
+            require_anndata()
+        except ImportError as error:
+            raise ParameterError(f"anndata: {error}") from error
 
 
 def chosen(
