@@ -5,7 +5,7 @@ Made from rows of the one schema (`results`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def beside_paper(
-    rows: pd.DataFrame, chapter: str, item: str, columns: Sequence[str] = (), digits: int = 3
+    rows: pd.DataFrame, chapter: str, item: str, columns: Sequence[str] = (), digits: int | Mapping[str, int] = 3
 ) -> pd.DataFrame:
     """One published table beside a run.
 
@@ -25,7 +25,7 @@ def beside_paper(
         chapter: Whose published numbers.
         item: "Table 1".
         columns: Only these; none for all.
-        digits: Behind the point.
+        digits: Behind the point; by column, and of all others under "".
 
     Returns:
         "method" and a column for each of the item's, in the paper's order, what only the run has behind; in a cell
@@ -42,7 +42,9 @@ def beside_paper(
     if columns:
         both = both[both["column"].isin(columns)]
     numbers = both[["value_paper", "value_run", "low_run", "high_run"]].astype(float).to_numpy()
-    texts = [f"{_printed(row[0], digits)} | {_measured(row[1:], digits)}" for row in numbers]
+    of = {"": digits} if isinstance(digits, int) else digits
+    shown = [of.get(column, of[""]) for column in both["column"]]
+    texts = [f"{_printed(row[0], k)} | {_measured(row[1:], k)}" for row, k in zip(numbers, shown, strict=True)]
     return _readable(both.assign(text=texts, n=both["n_run"], data=both["data_run"]), item)
 
 

@@ -332,3 +332,9 @@ def test_profiles_are_left_as_anndata_too(features: list[str], tmp_path: Path) -
     np.testing.assert_array_equal(found.X, values.astype(np.float32))
     assert found.obs["compound"].tolist() == table["compound"].tolist()
     assert dict(found.uns) == {"layer": "res4a", "transform": "TVN"}
+
+
+def test_columns_have_their_own_digits() -> None:
+    rows = kept([("Table 2", "Ours - Mixup", "NSC", 61.25), ("Table 2", "Ours - Mixup", "Dim.", 32.0)])
+    table = side_by_side.beside_paper(rows, "embeddings", "Table 2", digits={"Dim.": 0, "": 1}).set_index("method")
+    assert table.loc["Ours - Mixup", ["NSC", "Dim."]].tolist() == ["95.0 | 61.2 [60.2, 62.2]", "256 | 32 [31, 33]"]

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from ..screens.crops import Crops
 from ..screens.recipes import Recipe, chosen_over_batches, grid, treatments
 from . import evaluation, reporting
 from .comparison import entry
+from .embedding import load_embedded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from ..screens.profiles import Profiles
 
 Floats = NDArray[np.float64]
-LAYER, WELLS = "measured", "wells"
+LAYER, WELLS, CELLS = "measured", "wells", "cells"
 MEASURED = "cp-measure"
 # The paper's rows, and recipes whose counts on BBBC021 are known
 TABLE_2 = {
     "Factor Analysis": Recipe(factors=20, whiten=None),
     "Illumination Correction": Recipe(correlation=0.95, whiten=None),
 }
+FACTORS = "20 factors of controls"
 RECIPES = (
     Recipe(scale="plate", whiten=None),
     Recipe(whiten=None),
@@ -61,8 +63,7 @@ def profile_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[di
             values, table = treatments(profiles, recipe, seed)
             scored, how = [matched_entry(name, values, table, str(recipe), seed)], {name: (name, WELLS, str(recipe))}
             yield from reporting.table_rows(scored, how, item, n_resamples, seed)
-            fact = {"item": item, "row": name, "column": "Dim.", "value": values.shape[1], "unit": "features"}
-            yield fact | {"n": len(profiles.metadata), "note": "n wells"}
+            yield from reporting.fact_rows(scored, how, item, len(profiles.metadata), "wells")
             if item == "Recipes":
                 yield from reporting.precision_rows(scored, how, n_resamples, seed)
     if profiles.metadata.loc[~profiles.control, "batch"].nunique() >= 3:
@@ -81,11 +82,13 @@ def profile_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[di
         }  # fmt: skip
 
 
-def matched_entry(name: str, values: Floats, table: pd.DataFrame, how: str, seed: int) -> dict[str, Any]:
-    """Treatment profiles matched and ranked, in the form of `comparison.compare`'s entries, layer "wells"."""
-    score = evaluation.marked(values, table, f"{WELLS}|{how}")
-    score |= {f"{WELLS}|{how}|{metric}": one for metric, one in evaluation.ranked(values, table, seed).items()}
-    return {"variant": name, "seed": seed, "score": score | evaluation.described(table)}
+def matched_entry(
+    name: str, values: Floats, table: pd.DataFrame, how: str, seed: int, layer: str = WELLS
+) -> dict[str, Any]:
+    """Treatment profiles matched and ranked, in the form of `comparison.compare`'s entries; `layer` of which rows."""
+    score = evaluation.marked(values, table, f"{layer}|{how}")
+    score |= {f"{layer}|{how}|{metric}": one for metric, one in evaluation.ranked(values, table, seed).items()}
+    return {"variant": name, "seed": seed, "score": score | evaluation.described(table), "n_features": values.shape[1]}
 
 
 def construct_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -149,6 +152,28 @@ def measured(
     with atomic_path(path) as part:
         pd.concat([table, pd.DataFrame(found.features, columns=columns)], axis=1).to_parquet(part, index=False)
     return entry(MEASURED, [path], LAYER, ask, ranked) | {"cells": len(rows)}
+
+
+def factored(measured_cells: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Factors of measurements, fitted on single control cells as Ljosa et al. 2013 did: Table 2's factor analysis.
+
+    Args:
+        measured_cells: Of `measured`.
+        seed: Of the factor analysis and of copairs.
+
+    Returns:
+        In the form of `comparison.compare`'s entries, layer `CELLS`, transform `FACTORS`.
+
+    Raises:
+        DataError: Too few controls; no treatment has a mechanism.
+    """
+    from ..screens.profiles import Profiles
+
+    values, cells = load_embedded([Path(one) for one in measured_cells["files"]], LAYER)
+    names = tuple(f"{LAYER}_{k}" for k in range(values.shape[1]))
+    own = Profiles(values.astype(np.float64), names, cells, MEASURED)
+    profiles, table = treatments(own, TABLE_2["Factor Analysis"], seed)
+    return matched_entry("factors", profiles, table, FACTORS, seed, CELLS) | {"cells": len(cells)}
 
 
 def _percent(share: float) -> float | None:

@@ -207,28 +207,33 @@ def gene_rows(
     return out
 
 
-def fact_rows(scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n_cells: int) -> list[Row]:
+def fact_rows(
+    scored: Scored, rows: Mapping[str, tuple[str, str, str]], item: str, n: int, of: str = "cells"
+) -> list[Row]:
     """Dim. and Speed of Table 2: numbers in a cell's features, and cells embedded a second.
 
     Args:
         scored: As `table_rows`.
         rows: As `table_rows`; a method that has no features (it tells mechanisms) or no speed has no such row.
         item: As `table_rows`.
-        n_cells: Of the screen.
+        n: Of the screen: its cells, or what else `of` names.
+        of: What `n` counts.
     """
     import pyarrow.parquet as pq
 
     out = list[Row]()
     for name, (variant, layer, _) in rows.items():
-        own = [one for one in scored if one["variant"] == variant and one.get("files")]
+        own = [one for one in scored if one["variant"] == variant and (one.get("files") or "n_features" in one)]
         if not own:
             continue
-        size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(own[0]["files"][0]).names)
-        fact = {"item": item, "row": name, "n": n_cells}
-        out.append(fact | {"column": "Dim.", "value": size, "unit": "features", "note": f"{layer}; n cells"})
+        size = own[0].get("n_features")
+        if size is None:
+            size = sum(column.rpartition("_")[0] == layer for column in pq.read_schema(own[0]["files"][0]).names)
+        fact = {"item": item, "row": name, "n": own[0].get("cells", n)}
+        out.append(fact | {"column": "Dim.", "value": size, "unit": "features", "note": f"{layer}; n {of}"})
         speeds = [one["cells_per_s"] for one in own if "cells_per_s" in one]
         if speeds:
-            note = "all layers at once, from the crops' file to Parquet, beside the run's other networks; n cells"
+            note = f"all layers at once, from the crops' file to Parquet, beside the run's other networks; n {of}"
             out.append(fact | {"column": "Speed", "value": float(np.mean(speeds)), "unit": "cells/s", "note": note})
     return out
 
