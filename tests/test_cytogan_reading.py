@@ -111,7 +111,7 @@ def test_an_offset_is_told_of_and_range_takes_it_off(tmp_path: Path) -> None:
 def test_pixels_that_are_no_light_are_refused_by_row(bad: float, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).random((12, 16, 16, 2)).astype(np.float32)
     pixels[7, 3, 3, 1] = bad
-    with pytest.raises(DataError, match="crop 7 has pixels below 0 or that are no numbers"):
+    with pytest.raises(DataError, match=r"crop 7 \(plate .*, well .*\) has pixels below 0 or that are no numbers"):
         training.train({**TINY, "model": "lsgan"}, shared(screen_of(pixels, tmp_path)), tmp_path / "a.ckpt")
 
 

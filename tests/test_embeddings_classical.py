@@ -52,7 +52,9 @@ def test_factors_are_of_single_control_cells(tmp_path: Path) -> None:
     assert [(row["column"], row["value"], row["n"]) for row in facts] == [("Dim.", 20, len(table))]
 
 
-def test_without_controls_there_are_no_factors(tmp_path: Path) -> None:
-    lay(tmp_path / "measured.parquet", cells().assign(control=False))
-    with pytest.raises(DataError, match="control"):
+@pytest.mark.parametrize("n", [0, 20])
+def test_factors_take_more_controls_than_there_are(tmp_path: Path, n: int) -> None:
+    table = cells()
+    lay(tmp_path / "measured.parquet", table.assign(control=table["control"] & (np.arange(len(table)) < n)))
+    with pytest.raises(DataError, match=f"^{n} control cells were measured, and 20 factors take more"):
         classical.factored({"files": [str(tmp_path / "measured.parquet")]}, 0)

@@ -176,6 +176,18 @@ def test_mechanisms_of_one_compound_and_none_at_all_are_said(tmp_path: Path) -> 
 # --- what is refused, or decided
 
 
+def test_a_treatment_of_two_mechanisms_is_refused_before_the_training(tmp_path: Path) -> None:
+    cells = table()
+    there = (cells["compound"] == "compound 1b") & (cells["plate"] == cells["plate"].max())
+    if not there.any():
+        there = cells.index == cells.index[cells["compound"] == "compound 1b"][-1]
+    root = lay(tmp_path / "own", cells.assign(moa=cells["moa"].mask(there, "mechanism 2")))
+    words = r"own: compound 1b at 1.0: 2 mechanisms \(column moa\), mechanism 1 \(plate .*mechanism 2 \(plate"
+    with pytest.raises(DataError, match=words):
+        data.require_trainable(load_crops(root))
+    assert [one for one in said(root) if one.startswith("nothing can be trained (own: compound 1b at 1.0: 2 mech")]
+
+
 @pytest.mark.parametrize(("height", "width"), [(40, 32), (24, 24)])
 def test_crops_that_cannot_be_turned_or_are_too_small_are_refused(tmp_path: Path, height: int, width: int) -> None:
     root = lay(tmp_path / "own", table())

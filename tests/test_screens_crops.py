@@ -109,7 +109,7 @@ def test_light_below_zero_is_refused(tmp_path: Path) -> None:
         assert crops.checked([0]).dtype == np.float32
         for rows in ([3, 4], crops.control):
             for read in (crops.batch, crops.checked):
-                with pytest.raises(DataError, match="crop 4 has pixels below 0"):
+                with pytest.raises(DataError, match=r"crop 4 \(plate W1_a, well A04\) has pixels below 0"):
                     read(rows)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import atomic_path
+from ..files import DataError, atomic_path
 from ..screens.accuracies import accuracy_interval, gene_accuracy, replicate_accuracy
 from ..screens.constructs import construct_features
 from ..screens.crops import Crops
@@ -169,10 +169,13 @@ def factored(measured_cells: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """
     from ..screens.profiles import Profiles
 
+    recipe = TABLE_2["Factor Analysis"]
     values, cells = load_embedded([Path(one) for one in measured_cells["files"]], LAYER)
+    if (n := int(cells["control"].sum())) <= recipe.factors:
+        raise DataError(f"{n} control cells were measured, and {recipe.factors} factors take more; measure more cells")
     names = tuple(f"{LAYER}_{k}" for k in range(values.shape[1]))
     own = Profiles(values.astype(np.float64), names, cells, MEASURED)
-    profiles, table = treatments(own, TABLE_2["Factor Analysis"], seed)
+    profiles, table = treatments(own, recipe, seed)
     return matched_entry("factors", profiles, table, FACTORS, seed, CELLS) | {"cells": len(cells)}
 
 

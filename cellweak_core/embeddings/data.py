@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..files import DataError
+from ..screens.aggregation import mechanisms_of_treatments
 from ..screens.constructs import load_constructs
 from ..screens.crops import TABLES, Crops, load_crops, write_crops
 from ..screens.fields import FILE, cut_crops, read_fields
@@ -208,7 +209,8 @@ def require_trainable(crops: Crops) -> None:
     """Refuse a screen that cannot be trained on, or in which nothing can be asked: the numbers are about mechanisms.
 
     Raises:
-        DataError: Crops that are not square, or of fewer than 32 px; no treated cell has a mechanism.
+        DataError: Crops that are not square, or of fewer than 32 px; no treated cell has a mechanism,
+            or a treatment has two.
     """
     cells, (height, width) = crops.cells, crops.size
     if height != width or width < LEAST_PX:
@@ -221,3 +223,7 @@ def require_trainable(crops: Crops) -> None:
             f"{crops.name}: no treated cell has a mechanism (column moa), so there is nothing to match by; add the "
             "column for the treatments whose mechanism is known"
         )
+    try:
+        mechanisms_of_treatments(cells[~crops.control])
+    except DataError as error:
+        raise DataError(f"{crops.name}: {error}") from error

@@ -87,7 +87,7 @@ def treatment_profiles(
         raise DataError("metadata: all profiles are controls, there is no treatment to match")
     rows, values = metadata[treated].reset_index(drop=True), np.asarray(features)[treated]
     if "moa" in rows:
-        rows = rows.assign(moa=_of_treatment(rows))
+        rows = rows.assign(moa=mechanisms_of_treatments(rows))
         known = rows["moa"].notna().to_numpy()
         if not known.any():
             raise DataError("metadata: no treatment has a mechanism (column moa)")
@@ -99,8 +99,15 @@ def treatment_profiles(
     return values, table[columns].assign(batch=batches.to_numpy())
 
 
-def _of_treatment(rows: pd.DataFrame) -> pd.Series:
-    """The mechanism of each row's treatment; empty where none of its rows has one."""
+def mechanisms_of_treatments(rows: pd.DataFrame) -> pd.Series:
+    """The mechanism (`moa`) of each row's treatment, `(n,)`; empty where none of its rows has one.
+
+    Args:
+        rows: Treated: `compound`, `concentration`, `moa`, and perhaps plate and well.
+
+    Raises:
+        DataError: A treatment with two mechanisms, both named with a well of each.
+    """
     mechanisms = rows.groupby(list(TREATMENT), sort=False, dropna=False)["moa"]
     several = (mechanisms.transform("nunique") > 1).to_numpy()
     if several.any():

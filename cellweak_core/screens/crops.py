@@ -23,6 +23,7 @@ from torch import Tensor
 from cellweak_core.files import DataError, atomic_path, tree_digest
 from cellweak_core.tables import write_csv
 
+from .checks import well_of
 from .crop_files import MOST_CHANNELS, axes_of, count_crops, crop_files, opened
 from .crop_files import TABLES as TABLES
 from .metadata import completed, read_table, renamed, require_control, require_one_spelling
@@ -130,7 +131,8 @@ class Crops:
             good = (np.isfinite(pixels) & (pixels >= 0)).all((1, 2, 3))
             if not good.all():
                 cell = wanted[int(good.argmin())]
-                raise DataError(f"{self.name}: crop {cell} has pixels below 0 or that are no numbers; light is not")
+                where = f"crop {cell}{well_of(self.cells.iloc[cell])}"
+                raise DataError(f"{self.name}: {where} has pixels below 0 or that are no numbers; light is not")
         return pixels
 
     def batch(self, rows: ArrayLike) -> Tensor:
