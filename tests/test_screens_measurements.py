@@ -172,7 +172,8 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, two_numbers: TwoNumb
         broken = screen(dtype=np.float32)
         broken.parts[0][3, 1, 0, 0] = value
         for white in ([], [1.0, 1.0]):
-            with pytest.raises(DataError, match=r"crop 3 \(plate .*, well .*\) has pixels below 0 or that are no numbers"):
+            words = r"crop 3 \(plate .*, well .*\) has pixels below 0 or that are no numbers"
+            with pytest.raises(DataError, match=words):
                 measure_crops(broken, tmp_path, white=white)
     with pytest.raises(ValueError, match=r"dna: expected one channel of one crop .H, W., got shape \(2, 48, 48\)"):
         nucleus_and_cell(made.raw([0])[0])
