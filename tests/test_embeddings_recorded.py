@@ -59,6 +59,15 @@ def test_ranking_is_what_the_sentence_says() -> None:
     assert means.loc[("mixup alpha=0.2", "mAP"), "min"] > means.loc[("baseline", "mAP"), "max"]
     other = [(name, "mAP, other batch") for name in ("mixup alpha=0.2", "baseline")]
     assert means.loc[other[0], "min"] < means.loc[other[1], "max"]  # there they overlap
+    rows = rows_of("embeddings-crops").loc["Precision"]
+    for key, value in means["mean"].items():  # the rows are of the seeds' table
+        name = {"mixup alpha=0.2": "Ours - Mixup", "baseline": "Ours - Baseline CNN"}.get(key[0])
+        if name:
+            assert float(rows.loc[(name, key[1]), "value"]) == pytest.approx(value, abs=0.0001)
+    for asked in ("mAP", "mAP, other batch"):
+        gain, low, high = (float(rows.loc[(MIXUP, asked), end]) for end in ("value", "low", "high"))
+        words = ", ".join(f"{end:+.3f}".replace("0.", ".") for end in (low, high))
+        assert f"{gain:+.3f} [{words}]".replace("0.", ".") in text
     measured = pd.read_csv(CROPS / "tables" / "measured.csv").set_index(["transform", "column"])["value"]
     assert measured["z + TVN", "NSC"] == pytest.approx(53.4, abs=0.05)
     assert measured["z + TVN", "NSCB"] == pytest.approx(41.3, abs=0.05)

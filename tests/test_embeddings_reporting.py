@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from cellweak_core.embeddings import reporting
-from cellweak_core.embeddings.reporting import Marks, accuracy, difference, drop, ranking, resampled
+from cellweak_core.embeddings.reporting import (
+    Marks,
+    Ranks,
+    accuracy,
+    difference,
+    drop,
+    ranking,
+    ranking_difference,
+    resampled,
+)
 
 COMPOUNDS = np.array(["a", "a", "b", "c", "c"], object)
 RIGHT = np.array([[1, 0, 1, -1, -1], [1, 1, 0, -1, -1]], np.int8)
@@ -76,13 +85,22 @@ def test_a_drop_is_paired_by_compound_and_seed() -> None:
 def test_ranking_is_the_mean_over_mechanisms_then_seeds() -> None:
     moa = np.array(["m", "m", "m", "n", "o"], object)
     precision = np.array([[0.2, 0.4, 0.6, 1.0, np.nan], [0.0, 0.2, 0.4, 0.5, np.nan]])
-    found = ranking(precision, moa, COMPOUNDS, 500, 0)
+    found = ranking(Ranks(precision, moa, COMPOUNDS), 500, 0)
     assert found["n"] == 4
     assert found["value"] == pytest.approx(((0.4 + 1.0) / 2 + (0.2 + 0.5) / 2) / 2)
     assert 0 <= found["low"] < found["value"] < found["high"] <= 1
-    nobody = ranking(np.full((2, 5), np.nan), moa, COMPOUNDS, 50, 0)
+    nobody = ranking(Ranks(np.full((2, 5), np.nan), moa, COMPOUNDS), 50, 0)
     assert nobody["n"] == 0
     assert np.isnan([nobody["value"], nobody["low"]]).all()
+
+
+def test_a_difference_of_rankings_is_paired_by_compound() -> None:
+    moa = np.array(["m", "m", "m", "n", "n"], object)
+    one = Ranks(np.array([[0.2, 0.4, 0.6, 1.0, 0.1]]), moa, COMPOUNDS)
+    more = Ranks(one.precision + 0.25, moa, COMPOUNDS)
+    found = ranking_difference(more, one, 300, 0)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.25, 0.25, 0.25))
+    assert found["n"] == 5
 
 
 def test_nothing_asked_has_no_number() -> None:

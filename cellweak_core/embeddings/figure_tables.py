@@ -124,16 +124,6 @@ def figure_7(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["layer", "metric", "tvn", "value", "low", "high"])
 
 
-def precision(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean average precision of networks and seeds for reading, from columns network, seed, asked, map, n."""
-    groups = table.groupby(["network", "asked"], sort=False)["map"].agg(["mean", "min", "max", "count"])
-    spread = [f" ({low:.3f} to {high:.3f})" if n > 1 else "" for _, low, high, n in groups.itertuples(index=False)]
-    texts = groups["mean"].map("{:.3f}".format) + spread
-    read = texts.unstack("asked")[list(dict.fromkeys(table["asked"]))]
-    read.loc["n, treatments"] = [str(table.loc[table["asked"] == name, "n"].iloc[0]) for name in read.columns]
-    return read.rename_axis(index="features", columns=None).reset_index()
-
-
 def measured(table: pd.DataFrame) -> pd.DataFrame:
     """NSC and NSCB by transform for reading, from columns transform, column, value, low, high, n, right."""
     own = table[table["column"].isin(list(METRICS))]

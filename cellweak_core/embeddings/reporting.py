@@ -128,34 +128,57 @@ def _drawn(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> Floats
     return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples) / n_seeds
 
 
-def ranking(
-    precision: Floats, groups: NDArray[np.object_], compounds: NDArray[np.object_], n_resamples: int, seed: int
-) -> dict[str, float]:
+class Ranks(NamedTuple):
+    """Average precision of treatments by one variant: `(n_seeds, n_treatments)`, NaN where a treatment is not asked."""
+
+    precision: Floats
+    mechanisms: NDArray[np.object_]
+    compounds: NDArray[np.object_]
+
+
+def ranking(ranks: Ranks, n_resamples: int, seed: int) -> dict[str, float]:
     """Mean average precision: over each mechanism's treatments, then over mechanisms (copairs), then over seeds.
 
     Args:
-        precision: `(n_seeds, n_treatments)` of each treatment, NaN where it was not asked.
-        groups: `(n_treatments,)` its mechanism.
-        compounds: `(n_treatments,)` its compound, resampled as a whole; seeds are resampled too.
-        n_resamples: Of the interval.
+        ranks: Of one set of networks.
+        n_resamples: Of the interval, over whole compounds and seeds.
         seed: Of the resamples.
 
     Returns:
         `value`, `low`, `high` in [0, 1] and `n`, treatments asked.
     """
-    asked = ~np.isnan(precision[0])
-    _, group = np.unique(groups[asked].astype(str), return_inverse=True)
-    member = np.eye(group.max(initial=-1) + 1)[group]  # (asked, mechanisms)
-    n_seeds = len(precision)
-    weights = group_weights(compounds, n_resamples, seed)[:, asked]
-    drawn = _drawn(n_seeds, n_resamples, seed)
+    low, high = percentile_interval(_rankings(ranks, n_resamples, seed))
+    return {"value": _ranking(ranks), "low": low, "high": high, "n": int((~np.isnan(ranks.precision[0])).sum())}
+
+
+def ranking_difference(first: Ranks, second: Ranks, n_resamples: int, seed: int) -> dict[str, float]:
+    """First minus second, of the same treatments; paired as `difference` is. Returns as `ranking`."""
+    draws = _rankings(first, n_resamples, seed) - _rankings(second, n_resamples, seed, 1)
+    low, high = percentile_interval(draws)
+    n = int((~np.isnan(first.precision[0])).sum())
+    return {"value": _ranking(first) - _ranking(second), "low": low, "high": high, "n": n}
+
+
+def _members(ranks: Ranks) -> tuple[NDArray[np.bool_], Floats]:
+    asked = ~np.isnan(ranks.precision[0])
+    _, group = np.unique(ranks.mechanisms[asked].astype(str), return_inverse=True)
+    return asked, np.eye(group.max(initial=-1) + 1)[group]  # (asked, mechanisms)
+
+
+def _ranking(ranks: Ranks) -> float:
+    asked, member = _members(ranks)
+    return float(((ranks.precision[:, asked] @ member) / member.sum(0)).mean()) if asked.any() else float("nan")
+
+
+def _rankings(ranks: Ranks, n_resamples: int, seed: int, stream: int = 0) -> Floats:
+    asked, member = _members(ranks)
+    weights = group_weights(ranks.compounds, n_resamples, seed)[:, asked]
+    drawn = _drawn(len(ranks.precision), n_resamples, seed, stream)
     with np.errstate(invalid="ignore"):
-        means = ((weights * (drawn @ precision[:, asked])) @ member) / (weights @ member)
+        means = ((weights * (drawn @ ranks.precision[:, asked])) @ member) / (weights @ member)
     there = ~np.isnan(means)  # a mechanism none of whose compounds was drawn
     found = np.where(there, means, 0).sum(1) / np.maximum(there.sum(1), 1)
-    low, high = percentile_interval(np.where(there.any(1), found, np.nan))
-    value = float(((precision[:, asked] @ member) / member.sum(0)).mean()) if asked.any() else float("nan")
-    return {"value": value, "low": low, "high": high, "n": int(asked.sum())}
+    return np.where(there.any(1), found, np.nan)
 
 
 def auxiliary(scored: Scored, variant: str) -> tuple[float, float, float, int]:
@@ -245,22 +268,28 @@ def precision_rows(
     out = list[Row]()
     for name, (variant, layer, transform) in rows.items():
         for metric in RANKED:
-            try:
-                found = _scores(scored, variant, layer, transform, metric)
-            except KeyError:  # it tells mechanisms, or nobody can be asked
-                continue
-            precision = np.stack([np.asarray(one[f"{layer}|{transform}|{metric}"]) for one in found])
-            moa = np.asarray(json.loads(found[0]["treatments"])["moa"], object)
-            one = ranking(precision, moa, _groups(found, metric), n_resamples, seed)
-            note = f"n treatments; {_how(scored, variant, layer, transform)}"
-            out.append({"item": "Precision", "row": name, "column": metric, **one, "unit": "", "note": note})
+            if (ranks := _ranks(scored, variant, layer, transform, metric)) is not None:
+                note = f"n treatments; {_how(scored, variant, layer, transform)}"
+                one = ranking(ranks, n_resamples, seed)
+                out.append({"item": "Precision", "row": name, "column": metric, **one, "unit": "", "note": note})
     return out
+
+
+def _ranks(scored: Scored, variant: str, layer: str, transform: str, metric: str) -> Ranks | None:
+    """None: it tells mechanisms and has no ranks, or nobody can be asked."""
+    try:
+        found = _scores(scored, variant, layer, transform, metric)
+    except KeyError:
+        return None
+    precision = np.stack([np.asarray(one[f"{layer}|{transform}|{metric}"]) for one in found])
+    moa = np.asarray(json.loads(found[0]["treatments"])["moa"], object)
+    return Ranks(precision, moa, _groups(found, metric))
 
 
 def difference_rows(
     scored: Scored, pairs: Sequence[tuple[str, str]], layer: str, transform: str, n_resamples: int, seed: int
 ) -> list[Row]:
-    """What a variant gains over another, NSC and NSCB, in percentage points."""
+    """What a variant gains over another: NSC and NSCB in percentage points, mean average precision as it is."""
     out = list[Row]()
     for first, second in pairs:
         for metric in METRICS:
@@ -268,6 +297,13 @@ def difference_rows(
             one = difference(a, b, n_resamples, seed)
             note = f"{_how(scored, first, layer, transform)}, paired by compound"
             out.append(_row("Difference", f"{first} - {second}", metric, one, note) | {"unit": "percentage points"})
+        for metric in RANKED:
+            ranks = [_ranks(scored, name, layer, transform, metric) for name in (first, second)]
+            if ranks[0] is not None and ranks[1] is not None:
+                one = ranking_difference(ranks[0], ranks[1], n_resamples, seed)
+                note = f"n treatments; {_how(scored, first, layer, transform)}, paired by compound"
+                row = {"item": "Precision", "row": f"{first} - {second}", "column": metric, "unit": ""}
+                out.append(row | one | {"note": note})
     return out
 
 
