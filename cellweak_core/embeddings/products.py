@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..files import atomic_path
-from ..screens.aggregation import TREATMENT, treatment_profiles
+from ..screens.aggregation import mechanisms_of_treatments, treatment_profiles
 from ..screens.crops import Crops, rescaled
 from ..screens.exports import write_anndata
 from ..screens.sampling import BalancedSampler, partners
@@ -48,8 +48,7 @@ def write_profiles(
     values, sites = evaluation.site_profiles([Path(one) for one in files], layer)
     moved = evaluation.transformed(values, sites, transform)
     # Treatments of unknown mechanism have profiles too; only matching leaves them out
-    known = sites.groupby(list(TREATMENT))["moa"].transform("first").fillna("") if "moa" in sites else None
-    whole = sites if known is None else sites.assign(moa=known)
+    whole = sites.assign(moa=mechanisms_of_treatments(sites).fillna("")) if "moa" in sites else sites
     treatments, table = treatment_profiles(moved, whole, "median")
     if "moa" in table:
         table["moa"] = table["moa"].replace("", None)
