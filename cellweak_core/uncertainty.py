@@ -36,6 +36,23 @@ def group_weights(groups: ArrayLike, n_resamples: int, seed: int) -> NDArray[np.
     return draws[:, inverse].astype(float)
 
 
+def drawn_seeds(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> NDArray[np.int64]:
+    """How often each seed's network is drawn, with replacement, beside groups that `group_weights` draws.
+
+    Args:
+        n_seeds: Networks, one for each seed.
+        n_resamples: Bootstrap resamples.
+        seed: Seed of the draw; that of `group_weights` may be given, the two are independent.
+        stream: 0 or above: another one draws other seeds.
+
+    Returns:
+        `(n_resamples, n_seeds)` counts, `n_seeds` in each resample.
+    """
+    # numpy's generator of [seed, 0] is that of seed, which draws the groups
+    rng = np.random.default_rng([seed, 1 + stream])
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
+
+
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """The central `level` of the resampled values, undefined ones (0/0 in a resample) left out.
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cellweak_core.uncertainty import dropout_active, group_weights, mc_dropout, percentile_interval, summary
+from cellweak_core.uncertainty import (
+    drawn_seeds,
+    dropout_active,
+    group_weights,
+    mc_dropout,
+    percentile_interval,
+    summary,
+)
 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
@@ -41,6 +48,23 @@ def test_weights_are_those_of_their_seed() -> None:
 def test_no_observation_cannot_be_resampled() -> None:
     with pytest.raises(ValueError, match="at least one observation"):
         group_weights([], 5, 0)
+
+
+def test_as_many_seeds_are_drawn_as_there_are_each_as_often_as_another() -> None:
+    drawn = drawn_seeds(4, 5000, 3)
+    assert drawn.shape == (5000, 4)
+    assert (drawn.sum(1) == 4).all()
+    np.testing.assert_allclose(drawn.mean(0), 1, atol=0.06)  # four standard errors of the mean
+    assert drawn.var() == pytest.approx(4 * 1 / 4 * 3 / 4, rel=0.05)  # binomial: with replacement
+    np.testing.assert_array_equal(drawn, drawn_seeds(4, 5000, 3))
+    np.testing.assert_array_equal(drawn_seeds(1, 3, 0), np.ones((3, 1)))
+
+
+def test_seeds_are_drawn_apart_from_groups_and_from_other_streams() -> None:
+    seeds = drawn_seeds(8, 5000, 0)
+    for other in (group_weights(range(8), 5000, 0), drawn_seeds(8, 5000, 0, 1), drawn_seeds(8, 5000, 1)):
+        along = np.corrcoef(seeds[:, 0], other[:, 0])[0, 1]
+        assert abs(along) < 0.06  # four standard errors; of one stream 1
 
 
 def test_interval_is_the_central_share() -> None:

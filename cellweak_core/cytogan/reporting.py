@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..uncertainty import group_weights, percentile_interval
+from ..uncertainty import drawn_seeds, group_weights, percentile_interval
 from .latent import Direction, Floats
 from .quality import METRICS
 
@@ -224,13 +224,6 @@ def fig_3_rows(model: str, found: Direction, means: pd.DataFrame) -> list[Row]:
             "note": note if one["n"] else f"not measured: no nucleus was found; {note}",
         })  # fmt: skip
     return out
-
-
-def drawn_seeds(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> NDArray[np.int64]:
-    """How often each seed's network is drawn, with replacement, `(n_resamples, n_seeds)`."""
-    # numpy's generator of [seed, 0] is that of seed, which `group_weights` draws from: they would not be independent
-    rng = np.random.default_rng([seed, 1 + stream])
-    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
 
 
 def _asked_compounds(marks: NDArray[np.int8], compounds: Sequence[object]) -> int:

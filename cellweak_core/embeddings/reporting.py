@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
-from ..uncertainty import group_weights, percentile_interval
+from ..uncertainty import drawn_seeds, group_weights, percentile_interval
 from .evaluation import METRICS, RANKED
 
 Scored = Sequence[Mapping[str, Any]]
@@ -116,16 +116,10 @@ def resampled(marks: Marks, n_resamples: int, seed: int, stream: int = 0) -> Flo
     """
     asked, n_seeds = marks.right[0] >= 0, len(marks.right)
     weights = group_weights(marks.compounds, n_resamples, seed)[:, asked]
-    right = _drawn(n_seeds, n_resamples, seed, stream) @ marks.right[:, asked]  # (n_resamples, treatments)
+    shares = drawn_seeds(n_seeds, n_resamples, seed, stream) / n_seeds
+    right = shares @ marks.right[:, asked]  # (n_resamples, treatments)
     with np.errstate(invalid="ignore"):
         return (weights * right).sum(1) / weights.sum(1)
-
-
-def _drawn(n_seeds: int, n_resamples: int, seed: int, stream: int = 0) -> Floats:
-    """Shares of each seed in resamples of seeds, `(n_resamples, n_seeds)`."""
-    # 1 +: numpy takes [seed, 0] for seed, whose stream has drawn the compounds
-    rng = np.random.default_rng([seed, 1 + stream])
-    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples) / n_seeds
 
 
 class Ranks(NamedTuple):
@@ -173,7 +167,8 @@ def _ranking(ranks: Ranks) -> float:
 def _rankings(ranks: Ranks, n_resamples: int, seed: int, stream: int = 0) -> Floats:
     asked, member = _members(ranks)
     weights = group_weights(ranks.compounds, n_resamples, seed)[:, asked]
-    drawn = _drawn(len(ranks.precision), n_resamples, seed, stream)
+    n_seeds = len(ranks.precision)
+    drawn = drawn_seeds(n_seeds, n_resamples, seed, stream) / n_seeds
     with np.errstate(invalid="ignore"):
         means = ((weights * (drawn @ ranks.precision[:, asked])) @ member) / (weights @ member)
     there = ~np.isnan(means)  # a mechanism none of whose compounds was drawn
