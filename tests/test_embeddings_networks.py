@@ -1,8 +1,13 @@
 """The ResNet-18 of the paper: its parameters counted, its layers where they are, its two heads."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch import nn
 
+from cellweak_core.embeddings import networks
 from cellweak_core.embeddings.networks import BLOCKS, LAYERS, CellNet, build, folded
 
 
@@ -98,3 +103,41 @@ def test_same_seed_same_network_and_unknown_words() -> None:
         build({"kind": "transformer"})
     with pytest.raises(ValueError, match="res9a"):
         small().layers(torch.zeros(1, 3, 64, 64), ["res9a"])
+
+
+@pytest.mark.parametrize("side", [10, 9, 1])
+def test_a_pointwise_convolution_is_the_strided_one(side: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 8, 1, 2).double()
+    state = torch.get_rng_state()
+    own = networks.Pointwise.like(conv)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert own.weight is conv.weight
+    x = torch.randn(3, 4, side, side, dtype=torch.float64)
+    found = own(x)
+    literal = torch.einsum("oc,nchw->nohw", conv.weight[:, :, 0, 0], x[:, :, ::2, ::2]) + conv.bias[:, None, None]
+    torch.testing.assert_close(found, literal)
+    torch.testing.assert_close(found, conv(x))
+
+
+def test_no_convolution_is_of_the_kind_that_torch_breaks_on() -> None:
+    """One pixel wide and strided: with an odd number of images its gradient writes beyond its memory."""
+    for head in networks.HEADS:
+        net = networks.CellNet(2, 6, 4, head=head)
+        strided = [one for one in net.modules() if isinstance(one, nn.Conv2d) and one.stride != (1, 1)]
+        one_wide = [one for one in strided if one.kernel_size == (1, 1)]
+        assert len(strided) > len(one_wide) == 3
+        assert all(isinstance(one, networks.Pointwise) for one in one_wide)
+
+
+def test_odd_batches_of_a_narrow_network_are_learnt_from() -> None:
+    """In a process of its own: torch's fault ends it."""
+    code = (
+        "import torch; from cellweak_core.embeddings.networks import CellNet; torch.set_num_threads(2)\n"
+        "net = CellNet(2, 6, 4).to(memory_format=torch.channels_last)\n"
+        "for _ in range(40):\n"
+        "    net(torch.rand(15, 2, 40, 40).contiguous(memory_format=torch.channels_last)).square().mean().backward()\n"
+        "print('learnt')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "learnt\n")

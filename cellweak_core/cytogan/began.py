@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Condition, EnlargedConv, InputNoise, divided, flat, glorot, require_images, scaled, unflat
+from ..screens.networks import require_images
+from .layers import Condition, EnlargedConv, InputNoise, divided, flat, glorot, scaled, unflat
 
 DECODER_FILTERS = 128  # of every convolution of generator and decoder
 ENCODER_FILTERS = (64, 128, 256, 384)

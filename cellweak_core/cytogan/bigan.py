@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import SLOPE, InputNoise, batch_norm, divided, flat, glorot, require_images, scaled
+from ..screens.networks import require_images
+from .layers import SLOPE, InputNoise, batch_norm, divided, flat, glorot, scaled
 
 FILTERS = (128, 64, 32, 16)  # of generator, encoder and discriminator alike
 DENSE = (1024, 1024, 256)

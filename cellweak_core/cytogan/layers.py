@@ -158,13 +158,3 @@ def divided(size_px: int, by: int, model: str) -> int:
         near = max(by, round(size_px / by) * by)
         raise ValueError(f"size_px: {model} needs a multiple of {by} px, got {size_px}; resize to {near}?")
     return size_px // by
-
-
-def require_images(x: Tensor, n_channels: int, size_px: int) -> None:
-    """Refuse images of another shape than `(n, n_channels, size_px, size_px)`.
-
-    Raises:
-        ValueError: They have one.
-    """
-    if x.shape[1:] != (n_channels, size_px, size_px):
-        raise ValueError(f"x: expected (n, {n_channels}, {size_px}, {size_px}), got {tuple(x.shape)}")

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..screens.networks import require_images
 from .layers import (
     SLOPE,
     Condition,
@@ -28,7 +29,6 @@ from .layers import (
     divided,
     flat,
     glorot,
-    require_images,
     scaled,
     unflat,
 )

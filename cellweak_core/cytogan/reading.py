@@ -1,4 +1,4 @@
-"""Cells from the disk to what these networks take: shuffled, read ahead, resized, each channel brightened.
+"""Cells from the disk to what these networks take: shuffled, resized, each channel brightened.
 
     step i --seed--> rows of the epoch's shuffle --read ahead--> pixels --resize, scale--> (n, C, s, s) in [-1, 1]
 """
@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,28 +16,8 @@ from torch import Tensor
 from ..files import CellweakWarning, DataError
 from ..screens.crops import Crops, rescaled
 
-K = TypeVar("K")
-V = TypeVar("V")
 FAINT = 0.5  # of the brightest pixel: where half of the cells have no darker pixel, an offset hides what there is
 LOOKED_AT = 256  # cells
-
-
-def ahead(read: Callable[[K], V], keys: Iterable[K], depth: int = 2) -> Iterator[V]:
-    """`read(key)` of each key, in order, up to `depth` of them in a thread of their own before they are asked for.
-
-    Raises:
-        Exception: Whatever `read` raises, when its key's turn comes.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-    from itertools import islice
-
-    keys = iter(keys)
-    with ThreadPoolExecutor(1, "reading") as pool:
-        waiting = [pool.submit(read, key) for key in islice(keys, depth)]
-        while waiting:
-            value = waiting.pop(0).result()
-            waiting += [pool.submit(read, key) for key in islice(keys, 1)]
-            yield value
 
 
 class Shuffled:

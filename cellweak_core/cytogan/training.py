@@ -183,11 +183,4 @@ def generated(networks: nn.ModuleDict, z: Tensor, condition: Tensor | None, fabr
 
 def restored(trained: Mapping[str, Any]) -> nn.ModuleDict:
     """The networks of a training's result, in evaluation mode."""
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and thrown away
-        networks = build(trained["architecture"])
-    networks.load_state_dict({
-        name.removeprefix(MODEL): value if isinstance(value, Tensor) else shared_tensor(value)
-        for name, value in trained.items()
-        if name.startswith(MODEL)
-    })
-    return networks.eval()
+    return networks.restored(trained, build)

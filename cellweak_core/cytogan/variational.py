@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import EnlargedConv, divided, flat, glorot, require_images, scaled, unflat
+from ..screens.networks import require_images
+from .layers import EnlargedConv, divided, flat, glorot, scaled, unflat
 
 FILTERS = (128, 64, 32)
 

@@ -16,6 +16,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..screens.networks import require_images
+
 N_STEPS = 4
 LEAST_PX = 2 ** (N_STEPS + 1)  # the innermost layer is 2x2: a batch of one still has a spread to be normalised by
 SLOPE = 0.2  # of the leaky ReLUs
@@ -67,9 +69,7 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: Crops of another shape.
         """
-        if x.shape[1:] != (self.n_channels, self.size_px, self.size_px):
-            wanted = f"(n, {self.n_channels}, {self.size_px}, {self.size_px})"
-            raise ValueError(f"x: expected {wanted}, got {tuple(x.shape)}")
+        require_images(x, self.n_channels, self.size_px)
         for block in self.down:
             x = block(x)
         return self.to_code(x.flatten(1))

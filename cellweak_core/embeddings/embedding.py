@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
+from ..screens import networks
 from ..screens.crops import Crops, load_crops, shards
-from ..training import make_fabric, shared_tensor
+from ..training import make_fabric
 from .networks import PAPER_LAYER, CellNet, build, features, folded
 from .reading import crops_ahead
 
@@ -81,7 +82,7 @@ def embed(
             f"{folder}: {len(there)} channels ({', '.join(there)}), the network was trained on {asked}; give crops of "
             "the same channels in the same order"
         )
-    kept = {name: value for name, value in trained.items() if name.startswith("model.")}
+    kept = {name: value for name, value in trained.items() if name.startswith(networks.MODEL)}
     shared = kept | {
         "architecture": dict(trained["architecture"]), "folder": str(Path(folder).absolute()), "reading": own
     }  # fmt: skip
@@ -204,15 +205,7 @@ def embedded(
 
 def restored(trained: Mapping[str, Any]) -> nn.Module:
     """The network of a training's result, in evaluation mode."""
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
-        network = build(trained["architecture"])
-    prefix = "model."
-    weights = {name: value for name, value in trained.items() if name.startswith(prefix)}
-    network.load_state_dict({
-        name[len(prefix) :]: value if isinstance(value, Tensor) else shared_tensor(value)
-        for name, value in weights.items()
-    })
-    return network.eval()
+    return networks.restored(trained, build)
 
 
 def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
@@ -224,7 +217,7 @@ def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(architecture)
-    return {"architecture": architecture} | {f"model.{name}": value for name, value in network.state_dict().items()}
+    return {"architecture": architecture} | {networks.MODEL + name: value for name, value in network.state_dict().items()}
 
 
 def load_embedded(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 BLOCKS = ("res2a", "res2b", "res3a", "res3b", "res4a", "res4b", "res5a", "res5b")
 LAYERS = (*BLOCKS, "pool5", "embedding")
@@ -61,6 +62,9 @@ class CellNet(nn.Module):
             "basic", [2, 2, 2, 2], widths, 2, n_channels, 7, 2, feed_forward=False, bias_downsample=False
         )
         self.body.layer1[0].downsample = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width))
+        body: Any = self.body  # MONAI's attributes have no types
+        for stage in (body.layer2, body.layer3, body.layer4):
+            stage[0].downsample[0] = Pointwise.like(stage[0].downsample[0])
         self.head = head
         self.recurrent: nn.GRU | None = None
         if head == "dense":
@@ -121,6 +125,28 @@ class CellNet(nn.Module):
         if "embedding" in wanted:
             found["embedding"] = self.embed(pooled)
         return found
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution of every `stride`-th pixel: the same function and weights as `nn.Conv2d`'s.
+
+    The strided 1x1 convolution of torch 2.13 on several CPU cores (oneDNN, channels last) writes beyond its memory when
+    it learns from an odd number of images with few channels: the process dies, now or later.
+    """
+
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> Pointwise:
+        """The same convolution; shares its weights and draws no numbers."""
+        own = cls(
+            conv.in_channels, conv.out_channels, 1, conv.stride, bias=conv.bias is not None, device="meta"  # type: ignore[arg-type]
+        )
+        own.weight, own.bias = conv.weight, conv.bias
+        return own
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, c, H, W)` to `(n, c', H / stride, W / stride)`, rounded up."""
+        down, across = self.stride
+        return functional.conv2d(x[:, :, ::down, ::across], self.weight, self.bias)
 
 
 def folded(network: CellNet) -> CellNet:

@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..screens.crops import Crops, load_crops, rescaled
+from ..screens.networks import MODEL
+from ..screens.reading import ahead
 from ..screens.sampling import BalancedSampler, augmented, mixed_up, partners
 from ..training import learning_rate, make_fabric, random_source, run_steps
 from .networks import build
-from .reading import ahead, crops_ahead
+from .reading import crops_ahead
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -149,7 +151,7 @@ def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, che
         "loss": np.asarray(history.get("loss", [])),
         "auxiliary_correct": int((predicted == checked[checked >= 0]).sum()),
         "auxiliary_total": len(predicted),
-        **{f"model.{name}": value.detach().cpu() for name, value in network.state_dict().items()},
+        **{MODEL + name: value.detach().cpu() for name, value in network.state_dict().items()},
     }
 
 
