@@ -92,3 +92,22 @@ def test_classical_counts_are_the_known_ones() -> None:
     notes = expression.loc["Table 1, expression"]["note"]
     assert notes["whitened", "Replicate Acc."].startswith("136 of 934")
     assert notes["whitened", "Gene Acc."].startswith("43 of 235")
+
+
+def test_what_falls_over_weeks_is_what_the_sentence_says() -> None:
+    rows, text = rows_of("embeddings-cpu").loc["Table 2"], section("What it says:", "### Classical features")
+    for name, value in (("Illumination Correction", "12.1"), ("Factor Analysis", "11.4")):
+        drop = rows.loc[(name, "Drop")]
+        assert float(drop["value"]) == pytest.approx(-float(value), abs=0.0501)
+        assert f"{value} " in text
+        assert f"[{drop['low']:.1f}, {drop['high']:.1f}]" in text
+        assert drop["high"] < 0
+    learnt = rows_of("embeddings-crops").loc["Table 2"].xs("Drop", level="column")
+    everyone = pd.concat([learnt, rows.xs("Drop", level="column").drop(["Illumination Correction", "Factor Analysis"])])
+    assert (everyone["low"].astype(float) < 0).all()
+    assert (everyone["high"].astype(float) > 0).all()
+    assert -everyone["value"].astype(float).min() == pytest.approx(5.5, abs=0.05)
+    for name, numbers in (("CNNs", ("31.1", "34.8")), ("Ours - Baseline CNN", ("32.4", "33.7"))):
+        for metric, number in zip(("NSC", "NSCB"), numbers, strict=True):
+            assert number in text
+            assert float(rows.loc[(name, metric), "value"]) == pytest.approx(float(number), abs=0.0501)
