@@ -63,7 +63,7 @@ def test_representations_are_the_encoders(name: str, screen: Crops) -> None:
     found = encoding.encode(screen, rows, trained, **PLAIN)
     assert found.shape == (5, 6)
     assert found.dtype == np.float32
-    networks: Any = encoding.restored(trained)
+    networks: Any = encoding.rebuilt(trained, build)
     x = prepared(torch.from_numpy(screen.raw(rows)), 16)
     kind = trained["architecture"]["kind"]
     if kind == "bigan":

@@ -12,7 +12,7 @@ from cytogan_trainings import TINY, screen_of, shared, simulated
 
 from cellweak_core.cytogan import training, variants
 from cellweak_core.cytogan.conditions import compounds_of, conditions
-from cellweak_core.cytogan.reading import Shuffled, ahead, prepared, require_contrast
+from cellweak_core.cytogan.reading import Shuffled, prepared, require_contrast
 from cellweak_core.files import CellweakWarning, DataError
 from cellweak_core.screens.crops import Crops
 from cellweak_core.training import random_source
@@ -135,19 +135,6 @@ def test_crops_are_resized_to_a_side_that_the_networks_take(tmp_path: Path) -> N
         training.train({**TINY, "model": "lsgan", "size_px": 0}, shared(crops), tmp_path / "a.ckpt")
     found = training.train({**TINY, "model": "lsgan", "size_px": 16}, shared(crops), tmp_path / "a.ckpt")
     assert (found["architecture"]["crop_px"], found["architecture"]["size_px"]) == (20, 16)
-
-
-def test_reading_ahead_keeps_the_order_and_tells_of_errors_in_turn() -> None:
-    def read(k: int) -> int:
-        if k == 3:
-            raise DataError("row 3")
-        return k * k
-
-    batches = ahead(read, range(5))
-    assert [next(batches) for _ in range(3)] == [0, 1, 4]
-    with pytest.raises(DataError, match="row 3"):
-        next(batches)
-    assert list(ahead(read, [])) == []
 
 
 # --- what models are told, and settings

@@ -11,7 +11,6 @@ import torch
 
 from cellweak_core.embeddings import training
 from cellweak_core.embeddings.comparison import treatment_labels
-from cellweak_core.embeddings.reading import ahead
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
 from cellweak_core.screens.sampling import BalancedSampler, partners
@@ -122,22 +121,6 @@ def test_schedule_falls_at_fractions_of_the_budget() -> None:
     found = [learning_rate(i, 100, "fractions") for i in range(100)]
     expected = [1.0] * 40 + [0.1] * 30 + [0.01] * 20 + [0.001] * 10
     assert found == pytest.approx(expected)
-
-
-def test_reading_ahead_keeps_the_order_and_tells_of_errors_in_turn() -> None:
-    read = []
-
-    def slowly(k: int) -> int:
-        read.append(k)
-        if k == 3:
-            raise DataError("row 3")
-        return k * k
-
-    batches = ahead(slowly, range(5))
-    assert [next(batches) for _ in range(3)] == [0, 1, 4]
-    with pytest.raises(DataError, match="row 3"):
-        next(batches)
-    assert list(ahead(slowly, [])) == []
 
 
 def test_unknown_settings(screen: Crops, tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from ..files import DataError, atomic_path
 from ..screens.crops import Crops
+from ..screens.networks import MODEL, rebuilt, weights_of
+from ..screens.reading import ahead
 from ..training import make_fabric, random_source
-from .conditions import conditions
-from .networks import FAMILY, prior
-from .reading import ahead, prepared
-from .training import MODEL, generated, restored
+from .networks import FAMILY, build, prior
+from .reading import prepared
+from .training import generated, told
 
 Floats = NDArray[np.float32]
 HEADER = "architecture"
@@ -55,10 +56,11 @@ def encode(
     Raises:
         DataError: Other channels or another size; as `Crops.checked`.
     """
-    networks: Any = restored(trained)
-    encoders = {"bigan": lambda: networks["encoder"].forward, "vae": lambda: networks["autoencoder"].encode}
-    encoders["autoencoder"] = encoders["vae"]
-    encoder = encoders.get(trained["architecture"]["kind"], lambda: networks["discriminator"].encode)()
+    networks: Any = rebuilt(trained, build)
+    if "encoder" in networks:
+        encoder = networks["encoder"]
+    else:
+        encoder = networks["autoencoder" if "autoencoder" in networks else "discriminator"].encode
     # No encoder is told a condition, so that cells of compounds that the model does not know have a representation
     found = _in_batches(
         lambda x, _: encoder(x), networks, crops, rows, trained, batch_size, device, precision, tell=False
@@ -83,7 +85,7 @@ def reconstruct(
         ValueError: A model that cannot repeat a cell: DCGAN, LSGAN or WGAN.
         DataError: As `encode`.
     """
-    kind, networks = trained["architecture"]["kind"], restored(trained)
+    kind, networks = trained["architecture"]["kind"], rebuilt(trained, build)
     if kind in FAMILY:
         raise ValueError(f"model: {kind} has no way from a cell's code back to a cell; BEGAN, BiGAN and VAE have one")
 
@@ -146,15 +148,15 @@ def generate(
     vectors = torch.from_numpy(np.array(z, np.float32))
     if vectors.ndim != 2 or vectors.shape[1] != d:
         raise ValueError(f"z: expected (n, {d}), got {tuple(vectors.shape)}")
-    told = None if condition is None else torch.from_numpy(np.array(condition, np.float32))
-    if told is not None and len(told) != len(vectors):
-        raise ValueError(f"condition: expected {len(vectors)} rows, one for each noise vector, got {len(told)}")
-    networks = restored(trained).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    given = None if condition is None else torch.from_numpy(np.array(condition, np.float32))
+    if given is not None and len(given) != len(vectors):
+        raise ValueError(f"condition: expected {len(vectors)} rows, one for each noise vector, got {len(given)}")
+    networks = rebuilt(trained, build).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def parts() -> Iterator[Tensor]:
         for start in range(0, len(vectors), batch_size):
             own = slice(start, start + batch_size)
-            its = None if told is None else told[own].to(fabric.device)
+            its = None if given is None else given[own].to(fabric.device)
             yield generated(networks, vectors[own].to(fabric.device), its, fabric)
 
     return _joined(parts(), _shape(trained))
@@ -169,9 +171,8 @@ def save_weights(path: str | Path, trained: Mapping[str, Any]) -> Path:
     from safetensors.torch import save_file
 
     weights = {
-        name.removeprefix(MODEL): torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in trained.items()
-        if name.startswith(MODEL)
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in weights_of(trained).items()
     }
     with atomic_path(path) as part:
         save_file(weights, part, metadata={HEADER: json.dumps(trained["architecture"])})
@@ -195,7 +196,7 @@ def load_weights(path: str | Path, crops: Crops | None = None) -> dict[str, Any]
         with safe_open(path, framework="pt") as file:
             found: dict[str, Any] = {HEADER: json.loads((file.metadata() or {})[HEADER])}
             found |= {MODEL + name: file.get_tensor(name) for name in file.keys()}
-        restored(found)
+        rebuilt(found, build)
     except Exception as error:  # safetensors raises its own kinds, and torch's lists every weight
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as weights of the cytogan chapter ({reason})") from error
@@ -235,19 +236,16 @@ def _in_batches(
     of, fabric = trained["architecture"], make_fabric(device, precision)
     asked = np.asarray(rows)
     wanted = np.flatnonzero(asked) if asked.dtype == bool else asked.astype(np.int64)
-    kind = of["conditions"] if tell else "none"
     networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def read(start: int) -> Tensor:
-        return torch.from_numpy(crops.checked(wanted[start : start + batch_size]))
+    def read(start: int) -> tuple[Tensor, Tensor | None]:
+        own = wanted[start : start + batch_size]
+        return torch.from_numpy(crops.checked(own)), told(crops, own, of) if tell else None
 
-    starts = range(0, len(wanted), batch_size)
-    for start, pixels in zip(starts, ahead(read, starts), strict=True):
-        told = conditions(crops.cells.iloc[wanted[start : start + batch_size]], kind, of["compounds"])
-        condition = None if told is None else torch.from_numpy(told).to(fabric.device)
+    for pixels, condition in ahead(read, range(0, len(wanted), batch_size)):
         x = prepared(pixels.to(fabric.device), of["size_px"], of["scaling"])
         with torch.inference_mode(), fabric.autocast():
-            yield call(x, condition).float()
+            yield call(x, None if condition is None else condition.to(fabric.device)).float()
 
 
 def _shape(trained: Mapping[str, Any]) -> tuple[int, ...]:

@@ -23,18 +23,18 @@ from torch import Tensor, nn
 
 from ..files import CellweakWarning, DataError
 from ..screens.crops import Crops, load_crops
-from ..training import make_fabric, random_source, run_steps, shared_tensor
+from ..screens.networks import MODEL
+from ..screens.reading import ahead
+from ..training import make_fabric, random_source, run_steps
 from .conditions import compounds_of, conditions
-from .networks import build, prior
-from .reading import Shuffled, ahead, prepared, require_contrast
+from .networks import prior
+from .reading import Shuffled, prepared, require_contrast
 from .steps import Parts, assembled, step
 from .variants import ADVERSARIAL, architecture_of, settings
 from .watching import StoppedError, Watch, pairwise_distance
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-MODEL = "model."  # before the names of weights in a result
 
 
 def train(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _trained(
 
     def read(i: int) -> tuple[Tensor, Tensor | None]:
         own = order.take(i * n, n)
-        return torch.from_numpy(crops.checked(own)), _told(crops, own, architecture)
+        return torch.from_numpy(crops.checked(own)), told(crops, own, architecture)
 
     looked_at = Shuffled(rows, chosen["seed"] + 1).take(0, chosen["n_checked"])
     real, of_real = _looked_at(crops, looked_at, architecture, device)
@@ -151,13 +151,14 @@ def _looked_at(
     distance = pairwise_distance(prepared(pixels, architecture["size_px"], architecture["scaling"]))
     if not distance > 0:
         raise DataError(f"{crops.name}: {len(rows)} cells, drawn by chance, are all alike; nothing to learn of them")
-    condition = _told(crops, rows, architecture)
+    condition = told(crops, rows, architecture)
     return distance, None if condition is None else condition.to(device)
 
 
-def _told(crops: Crops, rows: NDArray[np.int64], architecture: Mapping[str, Any]) -> Tensor | None:
-    told = conditions(crops.cells.iloc[rows], architecture["conditions"], architecture["compounds"])
-    return None if told is None else torch.from_numpy(told)
+def told(crops: Crops, rows: NDArray[np.int64], architecture: Mapping[str, Any]) -> Tensor | None:
+    """What a model is told of some cells, as `conditions.conditions`, on the CPU; None for nothing."""
+    found = conditions(crops.cells.iloc[rows], architecture["conditions"], architecture["compounds"])
+    return None if found is None else torch.from_numpy(found)
 
 
 def _diversity(parts: Parts, real: Tensor, condition: Tensor | None) -> Tensor | None:
@@ -179,8 +180,3 @@ def generated(networks: nn.ModuleDict, z: Tensor, condition: Tensor | None, fabr
         out = network(*given) if "generator" in networks else network.decode(*given)
     network.train(training)
     return out.float()
-
-
-def restored(trained: Mapping[str, Any]) -> nn.ModuleDict:
-    """The networks of a training's result, in evaluation mode."""
-    return networks.restored(trained, build)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
-from ..screens import networks
 from ..screens.crops import Crops, load_crops, shards
+from ..screens.networks import MODEL, rebuilt
 from ..training import make_fabric
 from .networks import PAPER_LAYER, CellNet, build, features, folded
 from .reading import crops_ahead
@@ -82,7 +82,7 @@ def embed(
             f"{folder}: {len(there)} channels ({', '.join(there)}), the network was trained on {asked}; give crops of "
             "the same channels in the same order"
         )
-    kept = {name: value for name, value in trained.items() if name.startswith(networks.MODEL)}
+    kept = {name: value for name, value in trained.items() if name.startswith(MODEL)}
     shared = kept | {
         "architecture": dict(trained["architecture"]), "folder": str(Path(folder).absolute()), "reading": own
     }  # fmt: skip
@@ -205,7 +205,7 @@ def embedded(
 
 def restored(trained: Mapping[str, Any]) -> nn.Module:
     """The network of a training's result, in evaluation mode."""
-    return networks.restored(trained, build)
+    return rebuilt(trained, build)
 
 
 def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(architecture)
-    return {"architecture": architecture} | {networks.MODEL + name: value for name, value in network.state_dict().items()}
+    return {"architecture": architecture} | {MODEL + name: value for name, value in network.state_dict().items()}
 
 
 def load_embedded(
