@@ -11,9 +11,11 @@ from cytogan_trainings import TINY, cells, parts_of, same, shared, simulated, we
 from torch import Tensor
 
 from cellweak_core.cytogan import evaluation, steps, training, variants, watching
+from cellweak_core.cytogan.networks import build
 from cellweak_core.files import CellweakWarning
 from cellweak_core.parallel import map_runs
 from cellweak_core.screens.crops import Crops
+from cellweak_core.screens.networks import rebuilt
 from cellweak_core.training import make_fabric, random_source
 
 NAMES = {
@@ -79,12 +81,12 @@ def test_lsgan_learns_the_cells(screen: Crops, tmp_path: Path) -> None:
     run = {**TINY, "model": "lsgan", "width": 0.1, "steps": 150, "batch_size": 16}
     run |= {"lr_generator": 1e-3, "lr_discriminator": 3e-3, "log_every": 30, "check_every": 30}
     found = training.train(run, shared(screen), tmp_path / "a.ckpt")
-    networks = training.restored(found)
+    networks = rebuilt(found, build)
     z = torch.randn(64, 5, generator=random_source(0))
     fake = training.generated(networks, z, None, make_fabric("cpu"))
     real = cells(screen, len(screen))
     untrained = training.train({**run, "steps": 1}, shared(screen), tmp_path / "b.ckpt")
-    start = training.generated(training.restored(untrained), z, None, make_fabric("cpu"))
+    start = training.generated(rebuilt(untrained, build), z, None, make_fabric("cpu"))
     far, near = ((x.mean(0) - real.mean(0)).square().mean().item() for x in (start, fake))
     assert near < 0.2 * far  # the mean cell is as the real ones'
     assert 0.6 < found["diversity"][-1] < 1.6
