@@ -52,7 +52,7 @@ class BoundaryGenerator(nn.Module):
         self, n_channels: int, size_px: int, width: float = 1.0, noise: int = 100, condition: Condition | None = None
     ) -> None:
         super().__init__()
-        self.noise, self.condition = noise, condition or Condition()
+        self.condition = condition or Condition()
         self.decoder = _Decoder(n_channels, size_px, noise + self.condition.n_out, width)
         self.apply(glorot)
 

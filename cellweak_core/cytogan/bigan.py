@@ -16,19 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..screens.networks import require_images
-from .layers import SLOPE, InputNoise, batch_norm, divided, flat, glorot, scaled
+from .layers import SLOPE, InputNoise, batch_norm, divided, flat, glorot, halving, scaled
 
 FILTERS = (128, 64, 32, 16)  # of generator, encoder and discriminator alike
 DENSE = (1024, 1024, 256)
 DROPOUT = 0.5
-
-
-def _halving(n_channels: int, width: float) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    channels = scaled(FILTERS, width)
-    return nn.ModuleList(
-        nn.Conv2d(a, b, 5, stride=1 if k == 0 else 2, padding=2)
-        for k, (a, b) in enumerate(pairwise((n_channels, *channels)))
-    ), channels
 
 
 class Encoder(nn.Module):
@@ -40,7 +32,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.shape, side = (n_channels, size_px), divided(size_px, 8, "this encoder")
         self.input_noise = InputNoise(input_noise)
-        self.convs, channels = _halving(n_channels, width)
+        channels = scaled(FILTERS, width)
+        self.convs = halving((n_channels, *channels))
         self.norms = nn.ModuleList(batch_norm(n) for n in channels)
         self.latent = nn.Linear(channels[-1] * side**2, latent)
         self.apply(glorot)
@@ -63,7 +56,8 @@ class JointDiscriminator(nn.Module):
         super().__init__()
         self.shape, side = (n_channels, size_px), divided(size_px, 8, "this discriminator")
         self.input_noise, self.dropout = InputNoise(input_noise), nn.Dropout(DROPOUT)
-        self.convs, channels = _halving(n_channels, width)
+        channels = scaled(FILTERS, width)
+        self.convs = halving((n_channels, *channels))
         units = (channels[-1] * side**2 + latent, *scaled(DENSE, width))
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(units))
         self.score = nn.Linear(units[-1], 1)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -133,6 +134,13 @@ def scaled(filters: Sequence[int], width: float) -> tuple[int, ...]:
     if not width > 0:
         raise ValueError(f"width: expected above 0, got {width}")
     return tuple(max(1, round(width * n)) for n in filters)
+
+
+def halving(channels: Sequence[int]) -> nn.ModuleList:
+    """5x5 convolutions from each number of channels to the next, of which all but the first halve the side."""
+    return nn.ModuleList(
+        nn.Conv2d(a, b, 5, stride=1 if k == 0 else 2, padding=2) for k, (a, b) in enumerate(pairwise(channels))
+    )
 
 
 def batch_norm(n: int, of_pixels: bool = True) -> nn.Module:

@@ -29,6 +29,7 @@ from .layers import (
     divided,
     flat,
     glorot,
+    halving,
     scaled,
     unflat,
 )
@@ -62,7 +63,7 @@ class Generator(nn.Module):
         condition: Condition | None = None,
     ) -> None:
         super().__init__()
-        self.noise, self.side = noise, divided(size_px, 8, "this generator")
+        self.side = divided(size_px, 8, "this generator")
         self.condition = condition or Condition()
         channels = scaled(filters, width)
         self.first = channels[0]
@@ -119,9 +120,7 @@ class Discriminator(nn.Module):
         self.condition = condition or Condition()
         channels = (n_channels, *scaled((32, 64, 128, 256), width))
         self.input_noise = InputNoise(input_noise)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 5, stride=1 if k == 0 else 2, padding=2) for k, (a, b) in enumerate(pairwise(channels))
-        )
+        self.convs = halving(channels)
         self.latent = nn.Linear(channels[-1] * side**2, latent)
         self.score = nn.Linear(latent + self.condition.n_out, 1)
         self.apply(glorot)

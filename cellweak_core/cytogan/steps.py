@@ -12,7 +12,8 @@ authors' code draws a proportion for every pixel, which leaves the line between 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from ..gan import (
     smoothed_labels,
 )
 from . import losses
-from .networks import FAMILY, build, prior
+from .networks import build, prior
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -83,11 +84,19 @@ class Parts:
 
     def inferred(self, name: str, *given: Tensor | None) -> Tensor:
         """A network's output in evaluation, float32, which teaches it nothing."""
-        network = self.networks[name].eval()
-        with torch.no_grad(), self.fabric.autocast():
-            out = network(*given).float()
-        network.train()
-        return out
+        network = self.networks[name]
+        with evaluating(network, self.fabric):
+            return network(*given).float()
+
+
+@contextmanager
+def evaluating(network: nn.Module, fabric: Fabric) -> Iterator[None]:
+    """A network in evaluation, without gradients and in the fabric's precision; its mode is put back."""
+    training = network.training
+    network.eval()
+    with torch.no_grad(), fabric.autocast():
+        yield
+    network.train(training)
 
 
 def assembled(settings: Mapping[str, Any], architecture: Mapping[str, Any], fabric: Fabric) -> Parts:
@@ -140,7 +149,6 @@ def step(parts: Parts, real: Tensor, condition: Tensor | None = None) -> Values:
 
 def _discriminator(parts: Parts, real: Tensor, condition: Tensor | None) -> Values:
     kind, discriminator = parts.settings["kind"], parts.networks["discriminator"]
-    assert kind in FAMILY
     fake = parts.inferred("generator", parts.noise(len(real)), condition)
     both = None if condition is None else torch.cat([condition, condition])
     with parts.fabric.autocast():

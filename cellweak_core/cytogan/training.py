@@ -29,7 +29,7 @@ from ..training import make_fabric, random_source, run_steps
 from .conditions import compounds_of, conditions
 from .networks import prior
 from .reading import Shuffled, prepared, require_contrast
-from .steps import Parts, assembled, step
+from .steps import Parts, assembled, evaluating, step
 from .variants import ADVERSARIAL, architecture_of, settings
 from .watching import StoppedError, Watch, pairwise_distance
 
@@ -174,9 +174,5 @@ def generated(networks: nn.ModuleDict, z: Tensor, condition: Tensor | None, fabr
     """Cells of noise, in evaluation, float32 in [-1, 1]; the networks' modes are put back."""
     network: Any = networks["generator"] if "generator" in networks else networks["autoencoder"]
     given = (z,) if condition is None else (z, condition)
-    training = network.training
-    network.eval()
-    with torch.no_grad(), fabric.autocast():
-        out = network(*given) if "generator" in networks else network.decode(*given)
-    network.train(training)
-    return out.float()
+    with evaluating(network, fabric):
+        return (network(*given) if "generator" in networks else network.decode(*given)).float()

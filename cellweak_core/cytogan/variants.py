@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .layers import EMBEDDING
-from .networks import FAMILY, KINDS
+from .networks import FAMILY
 
 CONDITIONS = ("none", "concentration", "both")
 SCALINGS = ("maximum", "range")
@@ -97,7 +97,6 @@ def settings(run: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"run: unknown {', '.join(unknown)}; expected any of model, {', '.join(COMMON)}")
     found = {**COMMON, **MODELS[model], **run}
-    assert found["kind"] in KINDS
     for name, known in (("conditions", CONDITIONS), ("scaling", SCALINGS)):
         if found[name] not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}, got {found[name]!r}")

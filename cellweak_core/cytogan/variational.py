@@ -40,7 +40,7 @@ class VariationalAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.side = (n_channels, size_px), divided(size_px, 8, "this autoencoder")
-        self.noise, self.noise_sd = latent, noise_sd
+        self.noise_sd = noise_sd
         a, b, self.inner = scaled(FILTERS, width)
         self.convs = nn.ModuleList(nn.Conv2d(m, n, 3, padding=1) for m, n in ((n_channels, a), (a, b), (b, self.inner)))
         n = self.inner * self.side**2
