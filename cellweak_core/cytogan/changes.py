@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..files import DataError
 from ..uncertainty import group_weights, percentile_interval
-from .latent import Direction, Floats, algebra
+from .latent import Direction, Floats, shifted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,24 +70,14 @@ def measured_changes(
     tables = list[pd.DataFrame]()
     for strength in strengths:
         for along in (found.name, CHANCE):
-            moved = _moved(z, found, chance if along == CHANCE else None, float(strength), keep_norm)
-            after = measure(generate(moved))
+            vectors = chance if along == CHANCE else found.vector
+            after = measure(generate(shifted(z, vectors, float(strength), keep_norm)))
             for name in map(str, before):
                 was, became = before[name].to_numpy(float), after[name].to_numpy(float)
                 one = {"base": np.arange(len(z)), "strength": float(strength), "along": along, "property": name,
                        "before": was, "after": became, "change": (became - was) / sd[name]}  # fmt: skip
                 tables.append(pd.DataFrame(one))
     return pd.concat(tables, ignore_index=True)
-
-
-def _moved(z: Floats, found: Direction, chance: Floats | None, strength: float, keep_norm: bool) -> Floats:
-    if chance is None:
-        return algebra(z, found, strength, keep_norm)
-    rows = [
-        algebra(own[None], Direction(CHANCE, "", vector, 0, 0, 0, 0), strength, keep_norm)
-        for own, vector in zip(z, chance, strict=True)
-    ]
-    return np.concatenate(rows)
 
 
 def mean_changes(changes: pd.DataFrame, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def frechet_distance(
         DataError: Fewer than two cells, another number of features, values that are not finite.
         ValueError: Other axes, or one of the two weights.
     """
-    x, y = _both(real, generated)
+    x, y = of_one_space(real, generated)
     weights = _weights(real_weights, generated_weights, len(x), len(y))
     if weights is None:
         return _frechet(x, y)
@@ -93,7 +93,7 @@ def kernel_distance(
     Raises:
         DataError, ValueError: As `frechet_distance`.
     """
-    x, y = _both(real, generated)
+    x, y = of_one_space(real, generated)
     weights = _weights(real_weights, generated_weights, len(x), len(y))
     a, b = (np.ones((1, len(x))), np.ones((1, len(y)))) if weights is None else weights
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -155,7 +155,7 @@ def among(queries: ArrayLike, points: ArrayLike, k: int = 3) -> NDArray[np.bool_
     """
     from sklearn.neighbors import NearestNeighbors
 
-    x, y = _both(queries, points, least=1)
+    x, y = of_one_space(queries, points, least=1)
     if k < 1:
         raise ValueError(f"k: expected 1 or more, got {k}")
     if len(y) <= k:
@@ -222,7 +222,12 @@ def _reduced(x: Floats, y: Floats, reduce: Callable[[Floats, int], Any]) -> Iter
     yield from pairwise_distances_chunked(x, y, reduce_func=reduce, working_memory=WORKING_MIB)
 
 
-def _both(real: ArrayLike, generated: ArrayLike, least: int = 2) -> tuple[Floats, Floats]:
+def of_one_space(real: ArrayLike, generated: ArrayLike, least: int = 2) -> tuple[Floats, Floats]:
+    """Two samples as float64.
+
+    Raises:
+        DataError: Not the same features, fewer than `least` cells, values that are not finite.
+    """
     x, y = matrix(real, "real"), matrix(generated, "generated")
     if x.shape[1] != y.shape[1] or not x.shape[1]:
         raise DataError(f"expected the same features of both, got {x.shape[1]} and {y.shape[1]}; one feature space")

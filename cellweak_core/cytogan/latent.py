@@ -218,7 +218,12 @@ def algebra(base: ArrayLike, found: Direction, strength: ArrayLike, keep_norm: b
     z = np.asarray(base, float)
     if z.ndim != 2 or z.shape[1] != len(found.vector):
         raise ValueError(f"base: expected (n, {len(found.vector)}), got {z.shape}")
-    moved = z + np.multiply.outer(np.broadcast_to(np.asarray(strength, float), len(z)), found.vector)
+    return shifted(z, found.vector, strength, keep_norm)
+
+
+def shifted(z: Floats, vectors: Floats, strength: ArrayLike, keep_norm: bool = False) -> Floats:
+    """`algebra` along `vectors`, `(d,)` or one for each base vector, `(n, d)`."""
+    moved = z + np.broadcast_to(np.asarray(strength, float), len(z))[:, None] * vectors
     if keep_norm:
         length = np.linalg.norm(moved, axis=1, keepdims=True)
         moved = moved * np.linalg.norm(z, axis=1, keepdims=True) / np.where(length > 0, length, 1)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
 from ..screens.checks import names
-from .evaluation import Floats, _both
+from .evaluation import Floats, of_one_space
 
 NEAR_PERCENTILE = 5.0
 
@@ -35,7 +35,7 @@ def nearest_cells(queries: ArrayLike, cells: ArrayLike, k: int = 1) -> tuple[NDA
     """
     from sklearn.neighbors import NearestNeighbors
 
-    y, x = _both(cells, queries, least=1)
+    y, x = of_one_space(cells, queries, least=1)
     if k < 1:
         raise ValueError(f"k: expected 1 or more, got {k}")
     if len(y) < k:
@@ -125,12 +125,9 @@ def mechanisms_reached(
         DataError: No mechanism is known.
         IndexError: No such row.
     """
-    shares = mechanism_shares(mechanisms, rows)[1] if weights is None else None
-    if shares is not None:
-        return float((shares > 0).mean())
     codes, known = _codes(mechanisms)
-    seen = np.asarray(weights, float) @ (codes[rows][:, None] == np.arange(len(known)))
-    return (seen > 0).mean(1)
+    near = codes[rows][:, None] == np.arange(len(known))
+    return float(near.any(0).mean()) if weights is None else (np.asarray(weights, float) @ near > 0).mean(1)
 
 
 def mechanism_shares(mechanisms: ArrayLike, rows: NDArray[np.int64]) -> tuple[list[str], Floats, Floats]:

@@ -56,12 +56,10 @@ def rgb(images_nchw: ArrayLike, channels: Sequence[str], mapping: str = "draft")
         `(n, H, W, 3)` uint8.
 
     Raises:
-        ValueError: Another number of names than of channels; as `colour_channels` and `properties.in_range`.
+        ValueError: As `colour_channels` and `properties.in_range`.
         DataError: As those.
     """
-    images = in_range(images_nchw)
-    if images.shape[1] != len(channels):
-        raise ValueError(f"channels: expected {images.shape[1]} names, got {len(channels)} ({', '.join(channels)})")
+    images = in_range(images_nchw, channels=channels)
     out = np.zeros((len(images), *images.shape[2:], 3), np.uint8)
     for colour, channel in enumerate(colour_channels(channels, mapping)):
         if channel is not None:

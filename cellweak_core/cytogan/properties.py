@@ -55,18 +55,21 @@ def channel_of(channels: Sequence[str], stain: str) -> int:
     return found[0]
 
 
-def in_range(images_nchw: ArrayLike, what: str = "images") -> NDArray[np.float32]:
+def in_range(
+    images_nchw: ArrayLike, what: str = "images", channels: Sequence[str] | None = None
+) -> NDArray[np.float32]:
     """Images as networks make them.
 
     Args:
         images_nchw: `(n, C, H, W)` float in [-1, 1].
         what: Names them in errors.
+        channels: C names, where there are any.
 
     Returns:
         The same, float32.
 
     Raises:
-        ValueError: Other axes or whole numbers.
+        ValueError: Other axes or whole numbers; another number of names than of channels.
         DataError: Pixels outside [-1, 1], or that are no numbers.
     """
     images = np.asarray(images_nchw)
@@ -75,6 +78,8 @@ def in_range(images_nchw: ArrayLike, what: str = "images") -> NDArray[np.float32
     good = (np.abs(images) <= 1 + 1e-4).all((1, 2, 3))  # False of NaN too
     if not good.all():
         raise DataError(f"{what}: image {int(good.argmin())} has pixels outside [-1, 1], or no numbers; rescale")
+    if channels is not None and images.shape[1] != len(channels):
+        raise ValueError(f"channels: expected {images.shape[1]} names, got {len(channels)} ({', '.join(channels)})")
     return images.astype(np.float32, copy=False)
 
 
@@ -91,13 +96,11 @@ def measure(images_nchw: ArrayLike, channels: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         DataError: A channel that is not there; pixels as `in_range`.
-        ValueError: Another number of names than of channels; axes as `in_range`.
+        ValueError: As `in_range`.
     """
     import pandas as pd
 
-    images = in_range(images_nchw)
-    if images.shape[1] != len(channels):
-        raise ValueError(f"channels: expected {images.shape[1]} names, got {len(channels)} ({', '.join(channels)})")
+    images = in_range(images_nchw, channels=channels)
     dna, actin, tubulin = (channel_of(channels, stain) for stain in STAINS)
     nuclei = np.array([_nucleus(image) for image in images[:, dna]], float).reshape(-1, 2)
     light = [(images[:, k].mean((1, 2), dtype=np.float64) + 1) / 2 for k in (tubulin, actin)]

@@ -98,24 +98,21 @@ def table_1_rows(scored: Entries, n_resamples: int = 2000, seed: int = 0, item: 
     for (model, how), own in groups.items():
         right = np.stack([np.asarray(one["right"]) for one in own])
         names = own[0]["treatments"]["compound"]
-        n_of = {"treatments": int((right[0] >= 0).sum()), "compounds": _asked_compounds(right[0], names)}
+        n_of = _asked(right[0], names)
         for over, column in COLUMNS.items():
             value, drawn = score_draws(right, names, over, n_resamples, seed)
             correct = (right == 1).sum() / len(own)
             note = f"{correct:.1f} of {n_of['treatments']} treatments right, counted over {over}; {_seeds(own)}"
             low, high = percentile_interval(drawn)
             out.append(_percent(item, model, column + ENDINGS[how], value, low, high, n_of[over], note))
+    if not scored:
+        return out
+    first = next((one for one in scored if one["how"] == "none"), scored[0])
+    n_of = _asked(np.asarray(first["right"]), first["treatments"]["compound"])
     for over, column in COLUMNS.items():
-        if not scored:
-            break
-        first = next((one for one in scored if one["how"] == "none"), scored[0])
         by_lot = first["chance" if over == "treatments" else "chance_over_compounds"]
-        marks = np.asarray(first["right"])
-        n = int((marks >= 0).sum())
-        if over == "compounds":
-            n = _asked_compounds(marks, first["treatments"]["compound"])
         note = "a neighbour drawn by lot among the allowed"
-        out.append(_percent(item, CHANCE, column, by_lot, np.nan, np.nan, n, note))
+        out.append(_percent(item, CHANCE, column, by_lot, np.nan, np.nan, n_of[over], note))
     return out
 
 
@@ -149,7 +146,7 @@ def difference(
     if names[0] != names[1] or not np.array_equal(rights[0][0] >= 0, rights[1][0] >= 0):
         raise ValueError(f"{first[0]} and {second[0]}: expected the same treatments in the same order")
     low, high = percentile_interval(sides[0][1] - sides[1][1])
-    n = _asked_compounds(rights[0][0], names[0][0]) if over == "compounds" else int((rights[0][0] >= 0).sum())
+    n = _asked(rights[0][0], names[0][0])[over]
     words = [model + ENDINGS[how] for model, how in (first, second)]
     note = "95 % by resampling compounds, the same on both sides, and seeds"
     row = _percent("Difference", " - ".join(words), COLUMNS[over], sides[0][0] - sides[1][0], low, high, n, note)
@@ -226,8 +223,10 @@ def fig_3_rows(model: str, found: Direction, means: pd.DataFrame) -> list[Row]:
     return out
 
 
-def _asked_compounds(marks: NDArray[np.int8], compounds: Sequence[object]) -> int:
-    return len({str(name) for name, mark in zip(compounds, marks, strict=True) if mark >= 0})
+def _asked(marks: NDArray[np.int8], compounds: Sequence[object]) -> dict[str, int]:
+    """How many treatments and compounds were asked."""
+    names = [str(name) for name, mark in zip(compounds, marks, strict=True) if mark >= 0]
+    return {"treatments": len(names), "compounds": len(set(names))}
 
 
 def _seeds(own: Sequence[object]) -> str:
