@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from numpy.typing import ArrayLike, NDArray
 
 # Okabe and Ito's colours: told apart in the common forms of colour blindness, and in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00")
@@ -133,6 +134,23 @@ def image_grid(
     return axes
 
 
+def mosaic(images: "ArrayLike", n_columns: int = 8, gap_px: int = 2) -> "NDArray[np.uint8]":
+    """Images ``(N, H, W, 3)`` uint8 side by side as one, white between them and at the end.
+
+    Raises:
+        ValueError: no image, or other axes.
+    """
+    from skimage.util import montage
+
+    shown = np.asarray(images)
+    if shown.ndim != 4 or shown.shape[-1] != 3 or not len(shown) or n_columns < 1:
+        raise ValueError(f"mosaic: expected one or more images (N, H, W, 3), given shape {shown.shape}")
+    columns = min(n_columns, len(shown))
+    grid = (-(-len(shown) // columns), columns)
+    tiled = montage(shown, fill=[255, 255, 255], grid_shape=grid, padding_width=gap_px, channel_axis=-1)
+    return np.asarray(tiled[gap_px : len(tiled) - gap_px, gap_px : tiled.shape[1] - gap_px], np.uint8)
+
+
 def bare(axis: "Axes") -> None:
     """Take ticks, grid and frame from an axis that shows an image."""
     axis.set_xticks([])
@@ -156,6 +174,17 @@ def sentence(text: str) -> "Figure":
         bare(axis)
         axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10)
     return figure
+
+
+def require(table: "pd.DataFrame", columns: Sequence[str], what: str = "table") -> None:
+    """Refuse to draw from a table without some columns.
+
+    Raises:
+        ValueError: names what is missing and what there is.
+    """
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(f"{what}: columns {', '.join(missing)} are missing; found {', '.join(map(str, table))}")
 
 
 class Table:

@@ -1,6 +1,7 @@
 """Representations, generated and repeated cells, and weights as a file that fits or is refused."""
 
 import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_conditional_cells_depend_on_what_is_told(screen: Crops) -> None:
 def test_cells_repeated(name: str, screen: Crops) -> None:
     trained, rows = made(name, screen), np.array([4, 0, 4])
     found = encoding.reconstruct(screen, rows, trained, **PLAIN)
-    shown = encoding.pictures(screen, rows, trained)
+    shown = encoding.inputs(screen, rows, trained)
     assert found.shape == shown.shape == (3, 3, 16, 16)
     assert shown.min() >= -1
     assert shown.max() == pytest.approx(1)
@@ -205,7 +206,7 @@ def test_weights_of_other_channels_or_another_size_are_refused(screen: Crops, tm
         with pytest.raises(DataError, match="one: channels DNA; the model was trained on DNA, tubulin, actin"):
             call(one, [0], made("vae", screen), **PLAIN)
     with pytest.raises(DataError, match="one: channels DNA;"):
-        encoding.pictures(one, [0], made("vae", screen))
+        encoding.inputs(one, [0], made("vae", screen))
 
 
 def test_files_that_are_no_weights_are_refused(screen: Crops, tmp_path: Path) -> None:
@@ -229,3 +230,5 @@ def test_the_wing_lends_its_names_out(screen: Crops, tmp_path: Path) -> None:
     assert cytogan.generate(loaded, cytogan.noise(loaded, 2, seed=0), **PLAIN).shape == (2, 3, 16, 16)
     assert set(cytogan.__all__) <= set(dir(cytogan))
     assert callable(cytogan.train)
+    # a name that is a file's too would be the function or the file, by what was imported first
+    assert not set(cytogan.__all__) & {module.name for module in pkgutil.iter_modules(cytogan.__path__)}

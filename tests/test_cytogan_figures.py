@@ -11,6 +11,7 @@ from scipy import stats
 
 from cellweak_core.cytogan import changes, figures, latent, pictures, reporting, spotting
 from cellweak_core.files import DataError
+from cellweak_core.plotting import mosaic
 
 NAMES = ("DNA", "actin", "tubulin")
 
@@ -75,7 +76,7 @@ def test_channels_of_other_names_are_shown_in_order() -> None:
 
 def test_a_sheet_has_every_picture_once_and_white_between() -> None:
     made = pictures.rgb(cells(5), NAMES)
-    found = pictures.sheet(made, 3, gap_px=2)
+    found = mosaic(made, 3, gap_px=2)
     assert found.shape == (2 * 6 + 2, 3 * 6 + 2 * 2, 3)
     for k in range(5):
         top, left = k // 3 * 8, k % 3 * 8
@@ -83,15 +84,15 @@ def test_a_sheet_has_every_picture_once_and_white_between() -> None:
     assert (found[8:, 16:] == 255).all()
     assert (found[6:8] == 255).all()
     with pytest.raises(ValueError, match="one or more"):
-        pictures.sheet(made[:0])
+        mosaic(made[:0])
 
 
 def test_fig_1_has_a_sheet_for_each_generator() -> None:
     real, made = pictures.rgb(cells(5), NAMES), pictures.rgb(cells(3, seed=1), NAMES)
     figure = figures.generated({"real": real, "LSGAN": made}, 4, pictures.caption(NAMES))
     assert all(name in words(figure) for name in ("real", "LSGAN", "DNA red"))
-    assert np.array_equal(shown(figure)[0], pictures.sheet(real, 4))
-    assert np.array_equal(shown(figure)[1], pictures.sheet(made, 4))
+    assert np.array_equal(shown(figure)[0], mosaic(real, 4))
+    assert np.array_equal(shown(figure)[1], mosaic(made, 4))
     assert "No cells were generated" in words(figures.generated({"LSGAN": made[:0]}))
 
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from ..lazy import lazily
 
 if TYPE_CHECKING:
-    from .encoding import encode, generate, load_weights, noise, pictures, reconstruct, save_weights
+    from .encoding import encode, generate, inputs, load_weights, noise, reconstruct, save_weights
     from .training import train
 
-__all__ = ["encode", "generate", "load_weights", "noise", "pictures", "reconstruct", "save_weights", "train"]
+__all__ = ["encode", "generate", "inputs", "load_weights", "noise", "reconstruct", "save_weights", "train"]
 
 _HOME = {
     "encode": "encoding",
     "generate": "encoding",
+    "inputs": "encoding",
     "load_weights": "encoding",
     "noise": "encoding",
-    "pictures": "encoding",
     "reconstruct": "encoding",
     "save_weights": "encoding",
     "train": "training",

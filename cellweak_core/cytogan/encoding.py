@@ -79,7 +79,7 @@ def reconstruct(
     """Cells as their codes have them; arguments as `encode`.
 
     Returns:
-        `(n, C, s, s)` in [-1, 1], to stand beside `pictures`.
+        `(n, C, s, s)` in [-1, 1], to stand beside `inputs`.
 
     Raises:
         ValueError: A model that cannot repeat a cell: DCGAN, LSGAN or WGAN.
@@ -101,7 +101,7 @@ def reconstruct(
     return _joined((x.clamp(-1, 1) for x in found), _shape(trained))
 
 
-def pictures(crops: Crops, rows: ArrayLike, trained: Mapping[str, Any]) -> Floats:
+def inputs(crops: Crops, rows: ArrayLike, trained: Mapping[str, Any]) -> Floats:
     """Cells as the model is shown them, `(n, C, s, s)` in [-1, 1]: what generated ones are to be compared with."""
     _require_fit(trained, crops)
     of = trained["architecture"]

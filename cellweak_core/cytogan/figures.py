@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, bare, image_grid, sentence, style, subplots
+from ..plotting import COLOURS, bare, image_grid, mosaic, sentence, style, subplots
 from .figures_curves import changes, distances, scores, training_curves
-from .pictures import sheet
 from .spotting import Spotting
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def generated(panels: Mapping[str, ArrayLike], n_columns: int = 12, colours: str
     Raises:
         ValueError: Pictures of other axes.
     """
-    shown = {name: sheet(one, n_columns) for name, one in panels.items() if len(np.asarray(one))}
+    shown = {name: mosaic(one, n_columns) for name, one in panels.items() if len(np.asarray(one))}
     if not shown:
         return sentence("No cells were generated in this run.")
     heights = [WIDTH_IN * one.shape[0] / max(image.shape[1] for image in shown.values()) for one in shown.values()]
@@ -75,7 +74,7 @@ def interpolation(rows: Mapping[str, ArrayLike], norms: pd.DataFrame, prior: tup
         raise ValueError(f"ways: expected {' and '.join(WAYS)}, got {', '.join(unknown)}")
     if not rows:
         return sentence("No way through noise space was drawn in this run.")
-    shown = {name: sheet(one, len(np.asarray(one))) for name, one in rows.items()}
+    shown = {name: mosaic(one, len(np.asarray(one))) for name, one in rows.items()}
     heights = [WIDTH_IN * 0.9 * image.shape[0] / image.shape[1] for image in shown.values()]
     with style():
         figure, axes = subplots(

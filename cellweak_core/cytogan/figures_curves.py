@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, PALETTE, sentence, style, subplots
+from ..plotting import COLOURS, PALETTE, require, sentence, style, subplots
 from .changes import CHANCE as BY_CHANCE
 from .reporting import CHANCE, COLUMNS, ENDINGS
 
@@ -33,7 +33,7 @@ def training_curves(table: pd.DataFrame, levels: Mapping[str, tuple[float, str]]
     Raises:
         ValueError: Columns missing.
     """
-    _require(table, ("panel", "line", "step", "value"))
+    require(table, ("panel", "line", "step", "value"))
     if not len(table):
         return sentence("No training kept its curves in this run.")
     panels = list(dict.fromkeys(table["panel"]))
@@ -70,7 +70,7 @@ def changes(means: pd.DataFrame, title: str = "") -> Figure:
     Raises:
         ValueError: Columns missing.
     """
-    _require(means, ("along", "strength", "property", "value", "low", "high"))
+    require(means, ("along", "strength", "property", "value", "low", "high"))
     if not len(means):
         return sentence("No direction was found in this run.")
     names = list(dict.fromkeys(means["property"]))
@@ -125,7 +125,7 @@ def scores(rows: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
     Raises:
         ValueError: Columns missing.
     """
-    _require(rows, ("row", "column", "value", "low", "high"))
+    require(rows, ("row", "column", "value", "low", "high"))
     models = [name for name in dict.fromkeys(rows["row"]) if name != CHANCE]
     if not models:
         return sentence("No representation was scored in this run.")
@@ -163,9 +163,3 @@ def scores(rows: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
 
 def _columns(ending: str) -> list[str]:
     return [column + ending for column in COLUMNS.values()]
-
-
-def _require(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ValueError(f"table: columns {', '.join(missing)} are missing; found {', '.join(map(str, table))}")

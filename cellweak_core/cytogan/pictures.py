@@ -74,20 +74,3 @@ def caption(channels: Sequence[str], mapping: str = "draft") -> str:
         return f"{channels[0]} grey"
     colours = zip(found, ("red", "green", "blue"), strict=True)
     return ", ".join(f"{channels[k]} {colour}" for k, colour in colours if k is not None)
-
-
-def sheet(pictures: ArrayLike, n_columns: int = 8, gap_px: int = 2) -> NDArray[np.uint8]:
-    """Pictures `(n, H, W, 3)` uint8 side by side as one, white between them and at the end.
-
-    Raises:
-        ValueError: No picture, or other axes.
-    """
-    from skimage.util import montage
-
-    shown = np.asarray(pictures)
-    if shown.ndim != 4 or shown.shape[-1] != 3 or not len(shown) or n_columns < 1:
-        raise ValueError(f"pictures: expected one or more (n, H, W, 3), got shape {shown.shape}")
-    columns = min(n_columns, len(shown))
-    grid = (-(-len(shown) // columns), columns)
-    tiled = montage(shown, fill=[255, 255, 255], grid_shape=grid, padding_width=gap_px, channel_axis=-1)
-    return np.asarray(tiled[gap_px : len(tiled) - gap_px, gap_px : tiled.shape[1] - gap_px], np.uint8)

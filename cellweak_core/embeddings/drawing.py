@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..plotting import COLOURS, bare
+from ..plotting import COLOURS, bare, mosaic, require  # noqa: F401 - the last two for the wing's other files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,18 +125,6 @@ def _crops(crops: ArrayLike) -> Array:
     return values
 
 
-def mosaic(images: ArrayLike, n_columns: int, gap_px: int = 2) -> NDArray[np.uint8]:
-    """Images `(n, H, W, 3)` side by side as one, white between them: `(rows * H, columns * W, 3)` and the gaps."""
-    shown = np.asarray(images)
-    n, height, width, _ = shown.shape
-    n_rows = -(-n // n_columns)
-    out = np.full((n_rows * (height + gap_px) - gap_px, n_columns * (width + gap_px) - gap_px, 3), 255, np.uint8)
-    for k, image in enumerate(shown):
-        top, left = k // n_columns * (height + gap_px), k % n_columns * (width + gap_px)
-        out[top : top + height, left : left + width] = image
-    return out
-
-
 def show(axis: Axes, image: Array, title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's
     """An image without ticks."""
     axis.imshow(image, **look)
@@ -148,17 +136,6 @@ def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colo
     """Between two places of an axis, in its data's units."""
     look = {"arrowstyle": "-|>,head_width=0.22,head_length=0.4", "color": colour, "linestyle": line, "linewidth": 1.2}
     axis.annotate("", xy=end, xytext=start, arrowprops={**look, "shrinkA": 0, "shrinkB": 0})
-
-
-def require(table: Any, columns: Sequence[str], what: str = "table") -> None:  # noqa: ANN401 - a frame
-    """Refuses a table without some columns.
-
-    Raises:
-        ValueError: Names what is missing and what there is.
-    """
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ValueError(f"{what}: columns {', '.join(missing)} are missing; found {', '.join(map(str, table))}")
 
 
 def key(colours: Mapping[str, Look], size: float = 6.0) -> list[Any]:
