@@ -1,12 +1,10 @@
 """Pictures and plots: what is drawn is what was given, and where there is nothing they say so."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
+from figure_texts import closed_figures, words  # noqa: F401 - a fixture of every test here
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from scipy import stats
 
 from cellweak_core.cytogan import changes, figures, latent, pictures, reporting, spotting
@@ -14,23 +12,6 @@ from cellweak_core.files import DataError
 from cellweak_core.plotting import mosaic
 
 NAMES = ("DNA", "actin", "tubulin")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures() -> Iterator[None]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
-def words(figure: Figure) -> str:
-    """Every text of a figure, drawn."""
-    figure.canvas.draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
 def cells(n: int, channels: int = 3, size_px: int = 6, seed: int = 0) -> np.ndarray:

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from figure_texts import closed_figures, words  # noqa: F401 - a fixture of every test here
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from cellweak_core.embeddings import drawing, figures
 from cellweak_core.embeddings.figures_drawings import _places
 
 NAN = float("nan")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures() -> Iterator[None]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
-def words(figure: Figure) -> str:
-    """Every text of a figure."""
-    figure.canvas.draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
 def drawn(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
