@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from embedding import machine
 from torch import Tensor, nn
 
 from cellweak_core.cytogan.layers import EnlargedConv
@@ -154,7 +155,7 @@ def main() -> None:
     ours = "bf16" if gain > 1 else "float32"
     ways = ["plain", "float32", "bf16"] + ([f"{ours} compiled"] if options.compile else [])
     report: dict[str, object] = {
-        "device": torch.cuda.get_device_name() if options.device == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else options.device, "machine": machine(),
         "threads": torch.get_num_threads(), "px": options.px, "width": options.width, "rounds": options.rounds,
         "bf16 product / float32 product": gain, "ours": ours, "bound": BOUND,
     }  # fmt: skip
