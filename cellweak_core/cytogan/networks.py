@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..screens.networks import require_images
+from .began import AutoencodingDiscriminator, BoundaryGenerator
+from .bigan import FILTERS, Encoder, JointDiscriminator
 from .layers import (
     SLOPE,
     Condition,
@@ -33,6 +35,7 @@ from .layers import (
     scaled,
     unflat,
 )
+from .variational import Autoencoder, VariationalAutoencoder
 
 FAMILY = ("dcgan", "lsgan", "wgan")
 KINDS = (*FAMILY, "began", "bigan", "vae", "autoencoder")
@@ -158,35 +161,25 @@ def build(architecture: Mapping[str, Any]) -> nn.ModuleDict:
     Raises:
         ValueError: An unknown kind; a side, a latent size or a condition that it cannot have.
     """
-    kind = architecture.get("kind")
+    of, kind = architecture, architecture.get("kind")
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    names = ("n_channels", "size_px", "width", "latent", "noise", "input_noise", "noise_sd")
-    of = {name: architecture[name] for name in names}
     images: dict[str, Any] = {name: of[name] for name in ("n_channels", "size_px", "width")}
-    condition = Condition(architecture["n_conditions"], architecture["embedding"])
+    condition = Condition(of["n_conditions"], of["embedding"])
     if condition.n_conditions and kind not in (*FAMILY, "began"):
         raise ValueError(f"conditions: expected 'none' of {kind}, which is not told any")
     critic: dict[str, Any] = {**images, "latent": of["latent"], "input_noise": of["input_noise"]}
     if kind == "vae":
-        from .variational import VariationalAutoencoder
-
         own = VariationalAutoencoder(**images, latent=of["latent"], noise_sd=of["noise_sd"])
         return nn.ModuleDict({"autoencoder": own})
     if kind == "autoencoder":
-        from .variational import Autoencoder
-
         return nn.ModuleDict({"autoencoder": Autoencoder(of["n_channels"], of["size_px"], of["latent"])})
     if kind == "began":
-        from .began import AutoencodingDiscriminator, BoundaryGenerator
-
         return nn.ModuleDict({
             "generator": BoundaryGenerator(**images, noise=of["noise"], condition=condition),
             "discriminator": AutoencodingDiscriminator(**critic, condition=condition),
         })
     if kind == "bigan":
-        from .bigan import FILTERS, Encoder, JointDiscriminator
-
         if of["latent"] != of["noise"]:
             raise ValueError(f"latent: a BiGAN encodes its noise, expected {of['noise']}, got {of['latent']}")
         return nn.ModuleDict({
