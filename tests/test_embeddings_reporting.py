@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 
 from cellweak_core.embeddings import reporting
-from cellweak_core.embeddings.reporting import (
-    Marks,
-    Ranks,
-    accuracy,
-    difference,
-    drop,
-    ranking,
-    ranking_difference,
-    resampled,
-)
+from cellweak_core.embeddings.ranking import Ranks, ranking, ranking_difference
+from cellweak_core.embeddings.reporting import Marks, accuracy, difference, drop, resampled
 
 COMPOUNDS = np.array(["a", "a", "b", "c", "c"], object)
 RIGHT = np.array([[1, 0, 1, -1, -1], [1, 1, 0, -1, -1]], np.int8)
