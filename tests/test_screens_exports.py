@@ -1,13 +1,14 @@
-"""AnnData: what is written is read again by anndata, and by h5py as any reader does."""
+"""Parquet of cells by pyarrow; AnnData by anndata, and by h5py as any reader does: what is written is read again."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from cellweak_core.screens.exports import write_anndata
+from cellweak_core.screens.exports import write_anndata, write_cells
 
 NAMES = ["res4a_0", "res4a_1"]
 
@@ -18,6 +19,27 @@ def profiles() -> tuple[np.ndarray, pd.DataFrame]:
         "control": [False, True, False], "moa": ["stabiliser", None, "stabiliser"], "mixed": [1, "two", None],
     }, index=[7, 7, 9])  # fmt: skip
     return np.arange(6, dtype=np.float32).reshape(3, 2), table
+
+
+def test_cells_come_back_with_their_features_in_order(tmp_path: Path) -> None:
+    values, table = profiles()
+    path = write_cells(tmp_path / "new" / "cells.parquet", table.drop(columns="mixed"), {
+        "res4a": values, "a_code": np.arange(3.0)[:, None] / 3,
+    })  # fmt: skip
+    read = pq.read_table(path)
+    named = ["compound", "concentration", "n", "control", "moa"]
+    assert read.column_names == [*(f"Metadata_{name}" for name in named), "res4a_0", "res4a_1", "a_code_0"]
+    assert [str(read.schema.field(name).type) for name in read.column_names[-3:]] == ["float"] * 3
+    np.testing.assert_array_equal(read.select(NAMES).to_pandas().to_numpy(), values)
+    assert read["a_code_0"].to_pylist() == [np.float32(k / 3) for k in range(3)]
+    assert read["Metadata_compound"].to_pylist() == table["compound"].tolist()
+    assert read["Metadata_moa"].to_pylist() == ["stabiliser", None, "stabiliser"]
+    none = write_cells(path, table.iloc[:0].drop(columns="mixed"), {"res4a": values[:0]})
+    assert pd.read_parquet(none).shape == (0, 7)
+    for wrong in (values[:2], values[:, 0]):
+        with pytest.raises(ValueError, match=r"res4a: expected \(3, d\), a row for each cell, got shape"):
+            write_cells(tmp_path / "x.parquet", table, {"res4a": wrong})
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_profiles_come_back_as_they_were(tmp_path: Path) -> None:

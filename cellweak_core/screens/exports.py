@@ -1,8 +1,9 @@
-"""Profiles for other programs: AnnData (`.h5ad`), which scanpy and its like read.
+"""Features of cells as Parquet in pycytominer's convention, and profiles as AnnData (`.h5ad`), which scanpy reads.
 
-    features (n, d)  --> X          metadata, row for row --> obs          names of the features --> var
+    Parquet: the cells' table --> Metadata_*        each kind of features (n, d) --> NAME_0, NAME_1 ... float32
+    AnnData: features (n, d)  --> X          metadata, row for row --> obs          names of the features --> var
 
-Source: Virshup et al. 2024 (anndata). Parquet in pycytominer's convention is what the chapters leave.
+Source: Virshup et al. 2024 (anndata).
 """
 
 from __future__ import annotations
@@ -19,6 +20,37 @@ from cellweak_core.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
+
+METADATA = "Metadata_"  # pycytominer's convention
+
+
+def write_cells(path: str | Path, cells: pd.DataFrame, values: Mapping[str, ArrayLike]) -> Path:
+    """Cells and their features as one Parquet file.
+
+    Args:
+        path: The file to write; missing parent folders are made.
+        cells: `(n,)` rows: plate, well, compound and what else is known.
+        values: `(n, d)` each, by name, such as a layer's.
+
+    Returns:
+        The file: columns `Metadata_*` and, in the order given, NAME_0, NAME_1 ... float32.
+
+    Raises:
+        ValueError: Another number of rows than of cells.
+        FullDiskError: No room for it.
+    """
+    import pandas as pd
+
+    arrays = {name: np.asarray(one, np.float32) for name, one in values.items()}
+    for name, one in arrays.items():
+        if one.ndim != 2 or len(one) != len(cells):
+            raise ValueError(f"{name}: expected ({len(cells)}, d), a row for each cell, got shape {one.shape}")
+    names = [f"{name}_{k}" for name, one in arrays.items() for k in range(one.shape[1])]
+    columns = pd.DataFrame(np.concatenate(list(arrays.values()), 1), columns=names)
+    table = cells.reset_index(drop=True).add_prefix(METADATA)
+    with atomic_path(path) as part:
+        pd.concat([table, columns], axis=1).to_parquet(part, index=False)
+    return Path(path)
 
 
 def write_anndata(
