@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cellweak_core.files import DataError
-from cellweak_core.screens.sampling import BalancedSampler, augmented, mixed_up, partners
+from cellweak_core.screens.sampling import BalancedSampler, augmented, mixed_up, partners, some_cells
+from cellweak_core.screens.simulate import Plan, simulate_screen
 from cellweak_core.training import random_source
 
 
@@ -102,3 +103,35 @@ def test_mixup_is_the_papers_equation() -> None:
     for alpha, some in ((-1.0, targets), (0.2, targets[:3])):
         with pytest.raises(ValueError, match="expected alpha of 0 or more and as many targets"):
             mixed_up(crops, some, alpha, np.random.default_rng(0))
+
+
+def test_mixup_partners_are_of_another_group_and_as_likely_as_their_class() -> None:
+    labels = np.array([0] * 10 + [1] * 2 + [-1] * 3)
+    groups = np.array([0, 1] * 5 + [0, 1] + [0, 1, 0])
+    sampler, rows = BalancedSampler(labels), np.repeat([0, 1], 2000)
+    other = partners(rows, groups, sampler, random_source(0))
+    assert (groups[other] != groups[rows]).all()
+    assert (labels[other] >= 0).all()
+    assert abs((labels[other] == 1).mean() - 0.5) < 0.05
+    with pytest.raises(DataError, match="two batches"):
+        partners(rows, np.zeros(15, int), sampler, random_source(0), tries=20)
+
+
+def test_some_cells_are_as_many_of_each_treatment_and_plate() -> None:
+    plan = Plan(n_mechanisms=2, compounds=2, doses=1, batches=2, replicates=2, cells=4, controls=2, size_px=32)
+    screen = simulate_screen(plan)
+    cells = screen.cells
+    found = some_cells(cells, 8, 0)
+    drawn = cells.iloc[found]
+    assert drawn["compound"].value_counts().to_dict() == {f"compound {k}{c}": 2 for k in (1, 2) for c in "ab"}
+    assert not drawn.duplicated(["compound", "plate"]).any()  # each is on two plates, and seen on both
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_array_equal(found, some_cells(cells, 8, 0))
+    assert not np.array_equal(found, some_cells(cells, 8, 1))
+    seen = {name for seed in range(20) for name in cells["compound"].iloc[some_cells(cells, 1, seed)]}
+    assert len(seen) > 1  # nobody is always first
+    more = cells.iloc[some_cells(cells, 8, 0, controls=4)]
+    assert more["control"].sum() == 4
+    assert more.loc[more["control"], "plate"].nunique() == 4
+    np.testing.assert_array_equal(some_cells(cells, 1000, 0), np.flatnonzero(~screen.control))
+    np.testing.assert_array_equal(some_cells(cells, 1000, 0, 1000), np.arange(len(cells)))

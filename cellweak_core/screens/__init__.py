@@ -14,7 +14,9 @@ from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .aggregation import aggregate, treatment_profiles
+    from .cellnet import CellNet
     from .crops import Crops, load_crops
+    from .features import embedded
     from .matching import match_treatments
     from .normalization import percentile_scale, standardize
     from .profiles import Profiles, load_profiles
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CORAL",
     "TVN",
+    "CellNet",
     "Crops",
     "Profiles",
     "aggregate",
+    "embedded",
     "load_crops",
     "load_profiles",
     "match_treatments",
@@ -36,10 +40,12 @@ __all__ = [
 
 _HOME = {
     "CORAL": "whitening",
+    "CellNet": "cellnet",
     "Crops": "crops",
     "Profiles": "profiles",
     "TVN": "whitening",
     "aggregate": "aggregation",
+    "embedded": "features",
     "load_crops": "crops",
     "load_profiles": "profiles",
     "match_treatments": "matching",

@@ -195,6 +195,13 @@ def _at_half_height(image: Floats, inside: NDArray[np.bool_], outside: NDArray[n
     return np.asarray(ndimage.binary_fill_holes(parts == np.bincount(parts.ravel())[1:].argmax() + 1), bool)
 
 
+def can_measure() -> bool:
+    """Whether cp-measure is installed, which is an extra."""
+    from importlib.util import find_spec
+
+    return find_spec("cp_measure") is not None
+
+
 def _library() -> str:
     """Version of cp-measure, which is not needed for anything else."""
     try:

@@ -10,6 +10,7 @@ mix them in queues, because reading a field was dear.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from cellweak_core.files import DataError
 from cellweak_core.images import quarter_turned
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class BalancedSampler:
@@ -91,6 +95,29 @@ def partners(
         f"mixup: no cell of another group than {of[own[missing[0]]]!s} was found in {tries} draws; cells that train "
         "must be of two batches (or replicates) at least, or mix any two"
     )
+
+
+def some_cells(cells: pd.DataFrame, most: int, seed: int, controls: int = 0) -> NDArray[np.int64]:
+    """A sample that is spread: as many cells of each treatment on each plate as of another, as far as there are.
+
+    Args:
+        cells: Of the screen.
+        most: Treated cells, at most.
+        seed: Of the draw.
+        controls: Control cells, at most, as many of each plate.
+
+    Returns:
+        Rows, rising.
+    """
+    rng, control, rows = np.random.default_rng(seed), cells["control"].to_numpy(bool), list[NDArray[np.int64]]()
+    for mask, n in ((~control, most), (control, controls)):
+        at = np.flatnonzero(mask)
+        groups = cells.iloc[at].groupby(["compound", "concentration", "plate"], sort=True).indices
+        drawn = [rng.permutation(own).tolist() for own in groups.values()]
+        # the first of every group, then the second ...; who comes first among groups is drawn too
+        order = sorted((k, rng.random(), row) for own in drawn for k, row in enumerate(own))
+        rows.append(at[[row for _, _, row in order[:n]]])
+    return np.sort(np.concatenate(rows)).astype(np.int64)
 
 
 def augmented(crops_nchw: Tensor, source: torch.Generator, most_shift: float = 0.3) -> Tensor:
