@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from cellweak_core import screens
-from cellweak_core.embeddings.comparison import treatment_labels
 from cellweak_core.embeddings.embedding import embed, load_embedded, untrained
 from cellweak_core.embeddings.evaluation import transformed
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import Crops, write_crops
 from cellweak_core.screens.fields import cut_crops, cut_plate, read_fields
+from cellweak_core.screens.labels import treatment_labels
 from cellweak_core.screens.normalization import uncorrelated
 from cellweak_core.screens.precision import mean_average_precision
 from cellweak_core.screens.sampling import BalancedSampler

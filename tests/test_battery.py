@@ -17,13 +17,13 @@ from cellweak_core import gan, uncertainty
 from cellweak_core.embeddings.autoencoder import Autoencoder
 from cellweak_core.embeddings.imagenet import ImageNetResNet
 from cellweak_core.embeddings.multiscale import MultiScaleCNN
-from cellweak_core.embeddings.networks import CellNet
 from cellweak_core.rosettes import evaluation, pooling
 from cellweak_core.rosettes.augmentation import relight, strong, warp
 from cellweak_core.rosettes.classifiers import Ensemble
 from cellweak_core.rosettes.context import ContextNet
 from cellweak_core.rosettes.detectors import WindowScores
 from cellweak_core.rosettes.networks import CentredBatchNorm, Classifier, Discriminator, Generator
+from cellweak_core.screens.cellnet import CellNet
 from cellweak_core.training import random_source
 
 Call = Callable[..., Any]

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from cellweak_core import chapters
-from cellweak_core.embeddings import comparison, embedding, networks
+from cellweak_core.embeddings import comparison, embedding
 from cellweak_core.files import DataError
 from cellweak_core.results import load_results
+from cellweak_core.screens.cellnet import LAYERS, CellNet
 from cellweak_core.screens.crops import load_crops
+from cellweak_core.screens.features import embedded
 from cellweak_core.screens.profiles import load_profiles
 from cellweak_core.screens.simulate import Plan, simulate_screen
 
@@ -77,10 +79,10 @@ def test_every_number_has_its_row(trained: Path) -> None:
         assert set(curve["column"]) == {main, "auxiliary accuracy"}
         assert (curve.loc[curve["column"] == "auxiliary accuracy", "n"] == cells).all()  # of the replicate held out
     by_layer = rows[rows["item"] == "Fig. 7"]
-    assert by_layer["row"].drop_duplicates().tolist() == list(networks.LAYERS)
+    assert by_layer["row"].drop_duplicates().tolist() == list(LAYERS)
     assert set(by_layer["column"]) == {f"{m}, {how}" for m in ("NSC", "NSCB") for how in ("none", "TVN")}
     assert value["Fig. 7", "res4a", "NSC, TVN"] == value["Table 2", "Ours - Baseline CNN", "NSC"]
-    counted = sum(p.numel() for p in networks.CellNet(3, 8, 4).parameters())
+    counted = sum(p.numel() for p in CellNet(3, 8, 4).parameters())
     assert value["Text 4.3", "ResNet18", "parameters"] == counted
     gain = value["Table 2", "Ours - Mixup", "NSC"] - value["Table 2", "Ours - Baseline CNN", "NSC"]
     assert value["Difference", "mixup alpha=0.2 - baseline", "NSC"] == pytest.approx(gain)
@@ -133,7 +135,7 @@ def test_a_trained_network_embeds_new_cells_and_trains_nothing(trained: Path, tm
     assert provenance["data_digest"] == crops.digest
     values, cells = embedding.load_embedded(sorted((out / "features").glob("*.parquet")), "res4a")
     network = embedding.restored(comparison.load_weights(weights))
-    expected = embedding.embedded(crops, np.arange(21), network, ["res4a"], **EXACT)["res4a"]
+    expected = embedded(crops, np.arange(21), network, ["res4a"], **EXACT)["res4a"]
     np.testing.assert_allclose(values, expected, atol=1e-5)
     assert cells["compound"].tolist() == crops.cells["compound"].tolist()
     assert set(pd.read_parquet(out / "treatments.parquet")["Metadata_compound"]) == {

@@ -1,4 +1,4 @@
-"""The chapter's screens: crops and fields of a person, two that are made, what `check` says, and what is refused."""
+"""The chapter's screens: two that are made, what `check` says of a person's, and what is refused."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellweak_core.embeddings import comparison, data
+from cellweak_core.embeddings import data
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
-from cellweak_core.screens.fields import cut_crops
+from cellweak_core.screens.labels import treatment_labels
+from cellweak_core.screens.opening import load
 from cellweak_core.screens.simulate import CHANNELS, Plan, simulate_screen
 from cellweak_core.screens.simulate_fields import FieldPlan, simulate_fields
 from cellweak_core.screens.simulate_genes import GenePlan
@@ -48,60 +49,6 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # --- what there is
-
-
-@pytest.mark.parametrize("axes", ["NCHW", "NHWC"])
-def test_a_folder_of_crops_is_opened_where_it_lies(tmp_path: Path, axes: str) -> None:
-    root, made = lay(tmp_path / "own"), simulate_screen(FEW)
-    if axes == "NHWC":
-        np.save(root / "crops.npy", np.load(root / "crops.npy").transpose(0, 2, 3, 1))
-    crops, reading = data.load(root, tmp_path / "out", channels=["DNA", "b", "c"], controls=["compound 1a"])
-    assert (len(crops), crops.size, crops.axes, crops.channels) == (64, (32, 32), axes, ("DNA", "b", "c"))
-    np.testing.assert_array_equal(crops.raw(range(64)), made.raw(range(64)))
-    assert crops.root == root
-    assert not (tmp_path / "out").exists()
-    again = load_crops(root, **reading)
-    assert (again.channels, again.digest) == (crops.channels, crops.digest)
-    assert again.cells.equals(crops.cells)
-
-
-def test_controls_are_the_compounds_that_are_named(tmp_path: Path) -> None:
-    root = lay(tmp_path, table())
-    assert data.load(root, tmp_path)[0].control.sum() == 32
-    crops, reading = data.load(root, tmp_path, controls=["compound 1a"])
-    assert set(crops.cells.loc[crops.control, "compound"]) == {"compound 1a"}
-    np.testing.assert_array_equal(load_crops(root, **reading).control, crops.control)
-    with pytest.raises(DataError, match="none of the compounds is water"):
-        data.load(root, tmp_path, controls=["water"])
-
-
-def test_fields_become_crops_in_the_output_folder(fields: Path, tmp_path: Path) -> None:
-    crops, reading = data.load(fields, tmp_path, crop_px=PX)
-    assert crops.channels == ("DAPI", "Tubulin", "Actin")
-    assert crops.size == (PX, PX)
-    assert crops.root == tmp_path / "work" / "crops"
-    assert crops.cells.groupby(["plate", "well", "site"]).ngroups == 8
-    assert crops.cells.loc[~crops.control, "moa"].unique().tolist() == ["mechanism 1"]
-    np.testing.assert_array_equal(load_crops(crops.root, **reading).raw([3]), crops.raw([3]))
-    assert data.load(fields, tmp_path, channels=crops.channels, crop_px=PX)[0].digest == crops.digest
-    with pytest.raises(DataError, match="channels: DNA, b, c given, the table of fields has DAPI, Tubulin, Actin"):
-        data.load(fields, tmp_path, channels=["DNA", "b", "c"])
-
-
-def test_a_cell_at_the_border_stays_with_nothing_outside_the_field(fields: Path, tmp_path: Path) -> None:
-    crops, _ = data.load(fields, tmp_path / "pad", crop_px=PX)
-    inner = load_crops(cut_crops(fields, tmp_path / "drop", size_px=PX, border="drop"))
-    x, y = (crops.cells[name].to_numpy() for name in "xy")
-    half = PX / 2
-    inside = (np.minimum(x, y) >= half) & (x <= FIELDS.width_px - half) & (y <= FIELDS.height_px - half)
-    assert 0 < len(inner) == inside.sum() < len(crops)
-    left = np.flatnonzero((np.rint(x) < half) & (y > half) & (y < FIELDS.height_px - half))
-    assert len(left)
-    for row in left:
-        outside = PX // 2 - int(np.rint(x[row]))
-        pixels = crops.raw([row])[0]
-        assert not pixels[..., :outside].any()
-        assert pixels[..., outside:].all()
 
 
 def test_two_screens_are_made_as_anyones_would_lie(tmp_path: Path) -> None:
@@ -201,10 +148,10 @@ def test_crops_that_cannot_be_turned_or_are_too_small_are_refused(tmp_path: Path
 def test_two_channels_where_three_are_named(tmp_path: Path) -> None:
     root = lay(tmp_path, n_channels=2)
     with pytest.raises(DataError, match=r"crops\.npy: 2 channels, expected 3 \(DNA, tubulin, actin\)"):
-        data.load(root, tmp_path, channels=CHANNELS)
+        load(root, tmp_path, channels=CHANNELS)
     with pytest.raises(DataError, match="2 channels, expected 3"):
         said(root, channels=CHANNELS)
-    assert data.load(root, tmp_path)[0].channels == ("channel 0", "channel 1")
+    assert load(root, tmp_path)[0].channels == ("channel 0", "channel 1")
 
 
 def test_a_treatment_with_one_cell_trains_and_one_that_is_held_out_whole_is_not_asked(tmp_path: Path) -> None:
@@ -214,7 +161,7 @@ def test_a_treatment_with_one_cell_trains_and_one_that_is_held_out_whole_is_not_
     cells.loc[late, "replicate"] = 2
     root = lay(tmp_path, cells)
     assert "5 compounds, 5 treatments of 1 to 8 cells (median 8); 32 control cells" in said(root)
-    labels = comparison.treatment_labels(load_crops(root).cells, ["2"])
+    labels = treatment_labels(load_crops(root).cells, ["2"])
     k = labels.classes.index("lonely 1")
     assert np.flatnonzero(labels.train == k).tolist() == [lone]
     unseen = labels.classes.index("compound 1b 1")
@@ -229,7 +176,7 @@ def test_replicates_that_are_not_there(tmp_path: Path) -> None:
     both = (["7"], "no replicate 7 to hold out; found 1, 2"), (["1", "2"], "hold fewer replicates out")
     for held_out, words in both:
         with pytest.raises(DataError, match=words):
-            comparison.treatment_labels(load_crops(root).cells, held_out)
+            treatment_labels(load_crops(root).cells, held_out)
         assert words in next(one for one in said(root, held_out=held_out) if one.startswith("nothing can be trained ("))
     lines = said(lay(tmp_path / "b", table().drop(columns="replicate")), held_out=["2"])
     assert any("no column replicate, of which some are to be held out" in one for one in lines)
@@ -238,14 +185,14 @@ def test_replicates_that_are_not_there(tmp_path: Path) -> None:
 
 def test_cells_in_one_file_and_not_in_the_other(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cells\.csv: 60 cells, and 64 crops beside it"):
-        data.load(lay(tmp_path / "a", table().iloc[:60]), tmp_path)
+        load(lay(tmp_path / "a", table().iloc[:60]), tmp_path)
     root = tmp_path / "b"
     (root / "crops").mkdir(parents=True)
     np.save(root / "crops" / "Week1_1.npy", np.ones((2, 3, 32, 32), np.uint16))
     with pytest.raises(DataError, match=r"Week1_1\.csv is not there; expected the cells of Week1_1\.npy"):
-        data.load(root, tmp_path)
+        load(root, tmp_path)
     with pytest.raises(DataError, match="is not there"):
-        data.load(tmp_path / "no", tmp_path)
+        load(tmp_path / "no", tmp_path)
 
 
 def test_a_treatment_that_the_table_of_mechanisms_lacks_has_none(fields: Path, tmp_path: Path) -> None:
@@ -253,7 +200,7 @@ def test_a_treatment_that_the_table_of_mechanisms_lacks_has_none(fields: Path, t
     shutil.copytree(fields, root)
     moa = pd.read_csv(root / "BBBC021_v1_moa.csv")
     moa[moa["compound"] != "compound 1b"].to_csv(root / "BBBC021_v1_moa.csv", index=False)
-    crops: Crops = data.load(root, tmp_path, crop_px=PX)[0]
+    crops: Crops = load(root, tmp_path, crop_px=PX)[0]
     without = crops.cells["moa"].isna()
     assert set(crops.cells.loc[without, "compound"]) == {"compound 1b"}
     data.require_trainable(crops)

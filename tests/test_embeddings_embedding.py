@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from cellweak_core.embeddings import comparison, embedding, evaluation
-from cellweak_core.embeddings.embedding import embed, embed_shard, embedded, load_embedded, restored, untrained
+from cellweak_core.embeddings.embedding import embed, embed_shard, load_embedded, restored, untrained
 from cellweak_core.files import DataError, sha256
 from cellweak_core.screens.aggregation import aggregate, treatment_profiles
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
+from cellweak_core.screens.features import embedded
+from cellweak_core.screens.labels import treatment_labels
 from cellweak_core.screens.matching import match_treatments
 from cellweak_core.screens.simulate import Plan, simulate_screen
 from cellweak_core.screens.whitening import TVN
@@ -163,7 +165,7 @@ def test_comparison_runs_through_and_is_not_run_twice(
         "floor": {**base, "kind": "untrained"}, "Mixup (alpha = 0.2)": {**base, "kind": "mixup"},
         "code": {**base, "kind": "autoencoder"}, "t = 2": {**base, "kind": "recurrent", "t": 2},
     }  # fmt: skip
-    labels = comparison.treatment_labels(screen.cells, [2])
+    labels = treatment_labels(screen.cells, [2])
 
     def compared() -> list[dict[str, Any]]:
         return comparison.compare(screen, variants, [0, 1], labels, tmp_path, layers=["res4a", "embedding"])

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cellweak_core.embeddings.embedding import embed, load_embedded, restored
 from cellweak_core.embeddings.imagenet import MEAN, STD, ImageNetResNet, load_imagenet
-from cellweak_core.embeddings.networks import build, features
+from cellweak_core.embeddings.networks import build
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import load_crops, write_crops
+from cellweak_core.screens.features import features
 from cellweak_core.screens.simulate import Plan, simulate_screen
 from cellweak_core.training import random_source
 

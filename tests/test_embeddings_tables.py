@@ -12,11 +12,14 @@ import torch
 
 from cellweak_core import published, side_by_side
 from cellweak_core.chapters import ParameterError
-from cellweak_core.embeddings import comparison, embedding, evaluation, figure_tables, networks, products, variants
+from cellweak_core.embeddings import embedding, evaluation, figure_tables, products, variants
 from cellweak_core.results import Results
 from cellweak_core.screens.aggregation import treatment_profiles
+from cellweak_core.screens.cellnet import LAYERS, CellNet
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
+from cellweak_core.screens.labels import Labels, treatment_labels
 from cellweak_core.screens.profiles import load_profiles
+from cellweak_core.screens.sampling import some_cells
 from cellweak_core.screens.simulate import Plan, simulate_screen
 
 FEW = Plan(n_mechanisms=2, compounds=2, doses=1, batches=2, replicates=2, cells=4, controls=2, size_px=32)
@@ -28,8 +31,8 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Crops:
 
 
 @pytest.fixture(scope="module")
-def labels(screen: Crops) -> comparison.Labels:
-    return comparison.treatment_labels(screen.cells, ["2"])
+def labels(screen: Crops) -> Labels:
+    return treatment_labels(screen.cells, ["2"])
 
 
 # --- which networks
@@ -94,7 +97,7 @@ def test_two_of_the_papers_drops_do_not_follow() -> None:
 
 @pytest.mark.parametrize("size_px", [48, 68, 96])
 def test_layer_sizes_are_those_of_a_forward_pass(size_px: int) -> None:
-    net, seen = networks.CellNet(3, 4, width=2, embedding=8).eval(), list[tuple[int, ...]]()
+    net, seen = CellNet(3, 4, width=2, embedding=8).eval(), list[tuple[int, ...]]()
     body = net.body
     blocks = [block for stage in (body.layer1, body.layer2, body.layer3, body.layer4) for block in stage]
     for module in (*blocks, net.embed):
@@ -102,7 +105,7 @@ def test_layer_sizes_are_those_of_a_forward_pass(size_px: int) -> None:
     with torch.no_grad():
         net(torch.zeros(1, 3, size_px, size_px))
     found = figure_tables.layer_sizes(2, size_px, embedding=8)
-    assert [name for name, *_ in found] == list(networks.LAYERS)
+    assert [name for name, *_ in found] == list(LAYERS)
     assert [(c, side, side) for _, c, side in found[:-2]] == seen[:-1]
     assert found[-2:] == [("pool5", seen[-2][0], 1), ("embedding", *seen[-1], 1)]
 
@@ -251,25 +254,7 @@ def test_profiles_are_read_as_anyones(features: list[str], tmp_path: Path) -> No
     np.testing.assert_array_equal(left[list(wells.names)], values.astype(np.float32))
 
 
-def test_some_cells_are_as_many_of_each_treatment_and_plate(screen: Crops) -> None:
-    cells = screen.cells
-    found = products.some_cells(cells, 8, 0)
-    drawn = cells.iloc[found]
-    assert drawn["compound"].value_counts().to_dict() == {f"compound {k}{c}": 2 for k in (1, 2) for c in "ab"}
-    assert not drawn.duplicated(["compound", "plate"]).any()  # each is on two plates, and seen on both
-    assert (np.diff(found) > 0).all()
-    np.testing.assert_array_equal(found, products.some_cells(cells, 8, 0))
-    assert not np.array_equal(found, products.some_cells(cells, 8, 1))
-    seen = {name for seed in range(20) for name in cells["compound"].iloc[products.some_cells(cells, 1, seed)]}
-    assert len(seen) > 1  # nobody is always first
-    more = cells.iloc[products.some_cells(cells, 8, 0, controls=4)]
-    assert more["control"].sum() == 4
-    assert more.loc[more["control"], "plate"].nunique() == 4
-    np.testing.assert_array_equal(products.some_cells(cells, 1000, 0), np.flatnonzero(~screen.control))
-    np.testing.assert_array_equal(products.some_cells(cells, 1000, 0, 1000), np.arange(len(cells)))
-
-
-def test_an_example_set_is_of_one_treatment(screen: Crops, labels: comparison.Labels) -> None:
+def test_an_example_set_is_of_one_treatment(screen: Crops, labels: Labels) -> None:
     found = products.example_set(screen, labels, 5, 1)
     compound = found["label"].removesuffix(" at 1 µM")
     assert compound in set(screen.cells["compound"])
@@ -280,13 +265,13 @@ def test_an_example_set_is_of_one_treatment(screen: Crops, labels: comparison.La
     for crop, source in zip(found["crops"], found["sources"], strict=True):
         assert (own == crop).all((1, 2, 3)).any()
         assert source in wells
-    one = comparison.Labels(np.where(np.arange(64) == trains[0], labels.train, -1), labels.checked, labels.classes)
+    one = Labels(np.where(np.arange(64) == trains[0], labels.train, -1), labels.checked, labels.classes)
     lone = products.example_set(screen, one, 3, 0)["crops"]  # a treatment of one cell is that cell, t times
     np.testing.assert_array_equal(lone, np.repeat(own[:1], 3, axis=0))
 
 
 @pytest.mark.parametrize("pairs", ["batch", "plate", "any"])
-def test_example_mixtures_are_mixed_as_the_paper_says(screen: Crops, labels: comparison.Labels, pairs: str) -> None:
+def test_example_mixtures_are_mixed_as_the_paper_says(screen: Crops, labels: Labels, pairs: str) -> None:
     found = products.example_mixtures(screen, labels, 0.4, pairs, 2, n=6)
     scaled = screen.batch(np.arange(len(screen))).numpy()
     rows = []
@@ -315,7 +300,7 @@ def test_the_sheet_and_the_page_are_left(screen: Crops, features: list[str], tmp
     sheet = pd.read_csv(csv)
     assert sheet.groupby("compound").size().to_dict() == dict.fromkeys(table["compound"], 2)
     assert (sheet["compound"] != sheet["neighbour_compound"]).all()
-    rows = products.some_cells(screen.cells, 8, 0, controls=2)
+    rows = some_cells(screen.cells, 8, 0, controls=2)
     xy = np.random.default_rng(0).normal(size=(len(rows), 2))
     size = products.write_hover_page(tmp_path / "cells.html", xy, screen, rows, "Single cells of <us>")
     page = (tmp_path / "cells.html").read_text()

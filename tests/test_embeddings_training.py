@@ -1,4 +1,4 @@
-"""Trainings: the same weights twice, killed and resumed; classes that nobody trained; who is mixed with whom."""
+"""Trainings: the same weights twice, killed and resumed; what is learnt; words that are unknown."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from cellweak_core.embeddings import training
-from cellweak_core.embeddings.comparison import treatment_labels
-from cellweak_core.files import DataError
+from cellweak_core.embeddings.networks import build
+from cellweak_core.screens import learning
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
-from cellweak_core.screens.sampling import BalancedSampler, partners
+from cellweak_core.screens.labels import treatment_labels
 from cellweak_core.screens.simulate import Plan, simulate_screen
-from cellweak_core.training import learning_rate, random_source
+from cellweak_core.training import learning_rate
 
 FEW = Plan(n_mechanisms=2, compounds=2, doses=1, batches=2, replicates=2, cells=4, controls=2, size_px=32)
 TINY: dict[str, Any] = {"width": 2, "steps": 6, "batch_size": 8, "device": "cpu", "precision": "32-true", "lr": 1e-2}
@@ -39,11 +39,11 @@ def weights(result: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {name: torch.as_tensor(value) for name, value in result.items() if name.startswith("model.")}
 
 
-@pytest.mark.parametrize("kind", training.KINDS)
+@pytest.mark.parametrize("kind", learning.KINDS)
 def test_same_seed_same_weights_killed_or_not(kind: str, screen: Crops, tmp_path: Path) -> None:
     run = {**TINY, "kind": kind, "seed": 1, "t": 2, "checkpoint_every": 2}
     whole = training.train(run, shared(screen), tmp_path / "a.ckpt")
-    drawn, calls = training.rescaled, []
+    drawn, calls = learning.rescaled, []
 
     def dying(pixels: torch.Tensor) -> torch.Tensor:
         calls.append(1)
@@ -54,7 +54,7 @@ def test_same_seed_same_weights_killed_or_not(kind: str, screen: Crops, tmp_path
     (tmp_path / "b").mkdir()
     state = torch.random.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "rescaled", dying)
+        patch.setattr(learning, "rescaled", dying)
         with pytest.raises(KeyboardInterrupt):
             training.train(run, shared(screen), tmp_path / "b" / "a.ckpt")
     resumed = training.train(run, shared(screen), tmp_path / "b" / "a.ckpt")
@@ -74,48 +74,6 @@ def test_training_learns_the_treatments(screen: Crops, tmp_path: Path) -> None:
     assert found["loss"][-1] < 0.7 * found["loss"][0]
 
 
-def test_labels_hold_replicates_out_and_know_what_no_cell_trains(screen: Crops) -> None:
-    cells = screen.cells
-    labels = treatment_labels(cells, [2])
-    control, second = cells["control"].to_numpy(), cells["replicate"].to_numpy() == 2
-    assert (labels.train[control] == -1).all()
-    assert (labels.checked[control] == -1).all()
-    assert not ((labels.train >= 0) & (labels.checked >= 0)).any()
-    assert ((labels.train >= 0) == (~control & ~second)).all()
-    assert ((labels.checked >= 0) == (~control & second)).all()
-    assert len(labels.classes) == 4
-    # a treatment that lies in the held-out replicate only: nothing trains it, so nothing asks for it
-    lost = cells["compound"].eq(cells.loc[~control, "compound"].iloc[0]) & (cells["replicate"] != 2)
-    rest = treatment_labels(cells[~lost].reset_index(drop=True), [2])
-    gone = sorted(set(range(4)) - set(rest.train[rest.train >= 0].tolist()))
-    assert len(gone) == 1
-    assert gone[0] not in rest.checked
-    all_train = treatment_labels(cells, [])
-    assert (all_train.checked == -1).all()
-    assert (all_train.train >= 0).sum() == (~control).sum()
-
-
-def test_labels_that_cannot_be(screen: Crops) -> None:
-    with pytest.raises(DataError, match="no replicate 7 to hold out; found 1, 2"):
-        treatment_labels(screen.cells, [7])
-    with pytest.raises(DataError, match="no column replicate"):
-        treatment_labels(screen.cells.drop(columns="replicate"), [1])
-    with pytest.raises(DataError, match="no treated cell is left"):
-        treatment_labels(screen.cells, [1, 2])
-
-
-def test_mixup_partners_are_of_another_group_and_as_likely_as_their_class() -> None:
-    labels = np.array([0] * 10 + [1] * 2 + [-1] * 3)
-    groups = np.array([0, 1] * 5 + [0, 1] + [0, 1, 0])
-    sampler, rows = BalancedSampler(labels), np.repeat([0, 1], 2000)
-    other = partners(rows, groups, sampler, random_source(0))
-    assert (groups[other] != groups[rows]).all()
-    assert (labels[other] >= 0).all()
-    assert abs((labels[other] == 1).mean() - 0.5) < 0.05
-    with pytest.raises(DataError, match="two batches"):
-        partners(rows, np.zeros(15, int), sampler, random_source(0), tries=20)
-
-
 def test_schedule_falls_at_fractions_of_the_budget() -> None:
     """DeepProfiler, learning/training.py: x1 below 40 %, x0.1 below 70 %, x0.01 below 90 %, x0.001 behind."""
     found = [learning_rate(i, 100, "fractions") for i in range(100)]
@@ -127,3 +85,5 @@ def test_unknown_settings(screen: Crops, tmp_path: Path) -> None:
     for wrong, named in (({"knd": 1}, "knd"), ({"kind": "gan"}, "kind"), ({"pairs": "week"}, "pairs")):
         with pytest.raises(ValueError, match=named):
             training.train({**TINY, **wrong}, shared(screen), tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match="kind"):
+        build({"kind": "transformer"})

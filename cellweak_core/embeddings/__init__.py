@@ -14,16 +14,13 @@ from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .comparison import load_weights
-    from .embedding import embed, embedded, load_embedded, restored
-    from .networks import CellNet
+    from .embedding import embed, load_embedded, restored
     from .training import train
 
-__all__ = ["CellNet", "embed", "embedded", "load_embedded", "load_weights", "restored", "train"]
+__all__ = ["embed", "load_embedded", "load_weights", "restored", "train"]
 
 _HOME = {
-    "CellNet": "networks",
     "embed": "embedding",
-    "embedded": "embedding",
     "load_embedded": "embedding",
     "load_weights": "comparison",
     "restored": "embedding",

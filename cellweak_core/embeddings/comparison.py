@@ -12,83 +12,24 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..files import DataError, atomic_path, sha256
+from ..files import atomic_path, sha256
 from ..parallel import map_runs
 from ..screens.crops import Crops, load_crops
+from ..screens.labels import Labels
+from ..screens.learning import DEFAULTS
+from ..screens.networks import load_weights as read_weights
+from ..screens.networks import save_weights as write_weights
 from . import evaluation
 from .embedding import require_unchanged, restored, shard_runs, untrained, write_shard
-from .training import DEFAULTS, train
+from .training import train
 from .variants import CNNS, CODE, UNTRAINED
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 WEIGHTS = "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What trains and what is asked.
-
-    Attributes:
-        train: `(n,)` class of each cell that trains, -1 for all others.
-        checked: `(n,)` class of each cell of a held-out replicate, -1 for all others.
-        classes: Names of the classes, in order.
-    """
-
-    train: NDArray[np.int64]
-    checked: NDArray[np.int64]
-    classes: tuple[str, ...]
-
-
-def treatment_labels(
-    cells: pd.DataFrame, held_out: Sequence[object] = (), column: str = "", among: NDArray[np.bool_] | None = None
-) -> Labels:
-    """Each treatment (compound and concentration) is a class; controls are none.
-
-    Args:
-        cells: The screen's cells.
-        held_out: Values of the column `replicate` whose cells do not train, but check (DeepProfiler's configuration
-            trains on replicates 1 and 3 and checks on 2); none: all cells train and none are checked.
-        column: The class's name in another column instead.
-        among: `(n,)` the cells that may train or check; None for all.
-
-    Returns:
-        The labels. A treatment that lies in held-out replicates only is a class that no cell trains; its cells are not
-        checked.
-
-    Raises:
-        DataError: Replicates are to be held out and there is no such column, or no such replicate; nothing trains.
-    """
-    import pandas as pd
-
-    control = cells["control"].to_numpy(bool)
-    name = cells[column] if column else cells["compound"] + " " + cells["concentration"].map("{:g}".format)
-    codes, classes = pd.factorize(name.where(~control if among is None else ~control & among), sort=True)
-    held = np.zeros(len(cells), bool)
-    if held_out:
-        if "replicate" not in cells:
-            raise DataError(
-                "cells: no column replicate, of which some are to be held out; add it, or hold none out "
-                "(-p held_out '[]')"
-            )
-        held = cells["replicate"].astype(str).isin([str(one) for one in held_out]).to_numpy()
-        if not held.any():
-            known = ", ".join(sorted(cells["replicate"].astype(str).unique()))
-            raise DataError(f"cells: no replicate {', '.join(map(str, held_out))} to hold out; found {known}")
-    trains = np.where(held, -1, codes)
-    if not (trains >= 0).any():
-        hint = "hold fewer replicates out (-p held_out '[]')" if held.any() else "all cells are controls (-p controls)"
-        raise DataError(f"cells: no treated cell is left to train on; {hint}")
-    seen = np.isin(codes, trains[trains >= 0])
-    return Labels(trains, np.where(held & seen & (codes >= 0), codes, -1), tuple(map(str, classes)))
 
 
 def learn(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
@@ -129,16 +70,8 @@ def learn(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
 
 def save_weights(path: Path, trained: Mapping[str, Any], reading: Mapping[str, Any], classes: Sequence[str]) -> Path:
     """A trained network as one safetensors file, with what is needed to use it on new cells in its header."""
-    import torch
-    from safetensors.torch import save_file
-
-    prefix = "model."
-    tensors = {k[len(prefix) :]: torch.as_tensor(v).contiguous().clone() for k, v in trained.items() if k.startswith(prefix)}  # fmt: skip  # noqa: E501
     known = {"architecture": trained["architecture"], "reading": dict(reading), "classes": list(classes)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part:
-        save_file(tensors, part, {name: json.dumps(value) for name, value in known.items()})
-    return path
+    return write_weights(path, trained, known)
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:
@@ -147,16 +80,7 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     Raises:
         DataError: Not there, or no such file.
     """
-    from safetensors import safe_open
-
-    file = Path(path)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
-            found: dict[str, Any] = {name: json.loads(header[name]) for name in ("architecture", "reading", "classes")}
-            return found | {f"model.{name}": opened.get_tensor(name) for name in opened.keys()}
-    except Exception as error:  # safetensors raises its own kinds
-        raise DataError(f"{file}: cannot be read as weights of the embeddings chapter ({error})") from error
+    return read_weights(path, ("architecture", "reading", "classes"), "embeddings")
 
 
 def compare(
@@ -180,7 +104,7 @@ def compare(
         crops: On the disk (`load_crops`, or `write_crops` first).
         variants: Name -> settings of `training.train` (`kind`, and what differs), or `{"kind": "untrained"}`.
         seeds: One network of each variant for every seed.
-        labels: Of `treatment_labels`.
+        labels: Of `screens.labels.treatment_labels`.
         out: Folder for features, weights of the first seed and finished work.
         layers: Of the CNNs; other networks have one, "code".
         reading: Options that the crops were loaded with.

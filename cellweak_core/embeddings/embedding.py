@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from ..files import DataError, atomic_path, sha256
+from ..files import DataError, sha256
 from ..parallel import map_runs
+from ..screens.cellnet import PAPER_LAYER, cell_architecture
 from ..screens.crops import Crops, load_crops, shards
+from ..screens.exports import METADATA, write_cells
+from ..screens.features import embedded
 from ..screens.networks import MODEL, rebuilt
-from ..training import make_fabric
-from .networks import PAPER_LAYER, CellNet, build, features, folded
-from .reading import crops_ahead
+from .networks import build
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float32]
-METADATA = "Metadata_"  # pycytominer's convention
 SHARD_CELLS = 20_000
 
 
@@ -58,7 +58,7 @@ def embed(
         reading: Options of `load_crops`.
         version: What the crops are, so that other crops are embedded anew; by default their digest, which reads them
             all.
-        layers: As `networks.CellNet.layers`; of other networks one name.
+        layers: As `screens.cellnet.CellNet.layers`; of other networks one name.
         shard_cells: At most so many cells in a file.
         batch_size: Crops at a time.
         device: As `training.make_fabric`.
@@ -151,56 +151,10 @@ def write_shard(run: Mapping[str, Any], crops: Crops, network: nn.Module) -> dic
     Returns:
         `cells`, `file` and its `sha256`.
     """
-    import pandas as pd
-
     path, rows = Path(run["file"]), np.arange(run["first"], run["last"])
     found = embedded(crops, rows, network, run["layers"], run["batch_size"], run["device"], run["precision"])
-    table = crops.cells.iloc[rows].reset_index(drop=True).add_prefix("Metadata_")
-    names = [f"{layer}_{k}" for layer in run["layers"] for k in range(found[layer].shape[1])]
-    values = pd.DataFrame(np.concatenate([found[layer] for layer in run["layers"]], 1), columns=names)
-    with atomic_path(path) as part:
-        pd.concat([table, values], axis=1).to_parquet(part, index=False)
+    write_cells(path, crops.cells.iloc[rows], found)
     return {"cells": len(rows), "file": str(path), "sha256": sha256(path)}
-
-
-@torch.inference_mode()
-def embedded(
-    crops: Crops,
-    rows: NDArray[np.int64],
-    network: nn.Module,
-    layers: Sequence[str],
-    batch_size: int = 128,
-    device: str = "auto",
-    precision: str = "bf16-mixed",
-) -> dict[str, Floats]:
-    """Features of some cells, in memory.
-
-    Args:
-        crops: The screen.
-        rows: `(n,)` cells.
-        network: In evaluation mode.
-        layers: As `networks.features`.
-        batch_size: Crops at a time.
-        device: As `training.make_fabric`.
-        precision: "32-true" or "bf16-mixed".
-
-    Returns:
-        `(n, d)` float32 for each layer.
-    """
-    where = make_fabric(device).device
-    half = precision == "bf16-mixed"
-    if isinstance(network, CellNet):
-        # Without batch normalisation nothing in it needs float32, so that weights are turned to bf16 once
-        network = folded(network).to(torch.bfloat16 if half else torch.float32)
-    network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mixed = half and not isinstance(network, CellNet)
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for x in crops_ahead(crops, rows, batch_size, where):
-        given = x.to(torch.bfloat16) if half and not mixed else x
-        with torch.autocast(where.type, torch.bfloat16, enabled=mixed):
-            for name, values in features(network, given, layers).items():
-                found[name].append(values.float().cpu())
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
 def restored(trained: Mapping[str, Any]) -> nn.Module:
@@ -213,7 +167,7 @@ def untrained(n_channels: int, seed: int, width: int = 64) -> dict[str, Any]:
 
     Its batch normalisation has seen nothing, so each layer is what its random filters give.
     """
-    architecture = {"kind": "cell", "n_channels": n_channels, "n_classes": 1, "width": width, "head": "dense"}
+    architecture = cell_architecture(n_channels, 1, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(architecture)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..screens.cellnet import BLOCKS
 from ..screens.crops import Crops
 from .evaluation import METRICS
-from .networks import BLOCKS
 from .reporting import Scored, marks_of
 
 if TYPE_CHECKING:

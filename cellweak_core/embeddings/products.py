@@ -14,10 +14,10 @@ from ..files import atomic_path
 from ..screens.aggregation import mechanisms_of_treatments, treatment_profiles
 from ..screens.crops import Crops, rescaled
 from ..screens.exports import write_anndata
-from ..screens.sampling import BalancedSampler, partners
+from ..screens.labels import Labels
+from ..screens.sampling import BalancedSampler, partners, some_cells
 from ..training import random_source
 from . import evaluation
-from .comparison import Labels
 from .embedding import load_embedded
 
 if TYPE_CHECKING:
@@ -67,29 +67,6 @@ def write_profiles(
             about = {"layer": layer, "transform": transform}
             written.append(write_anndata(path.with_suffix(".h5ad"), columns.to_numpy(), rows, names, about))
     return treatments, table, written
-
-
-def some_cells(cells: pd.DataFrame, most: int, seed: int, controls: int = 0) -> NDArray[np.int64]:
-    """A sample that is spread: as many cells of each treatment on each plate as of another, as far as there are.
-
-    Args:
-        cells: Of the screen.
-        most: Treated cells, at most.
-        seed: Of the draw.
-        controls: Control cells, at most, as many of each plate.
-
-    Returns:
-        Rows, rising.
-    """
-    rng, control, rows = np.random.default_rng(seed), cells["control"].to_numpy(bool), list[NDArray[np.int64]]()
-    for mask, n in ((~control, most), (control, controls)):
-        at = np.flatnonzero(mask)
-        groups = cells.iloc[at].groupby(["compound", "concentration", "plate"], sort=True).indices
-        drawn = [rng.permutation(own).tolist() for own in groups.values()]
-        # the first of every group, then the second ...; who comes first among groups is drawn too
-        order = sorted((k, rng.random(), row) for own in drawn for k, row in enumerate(own))
-        rows.append(at[[row for _, _, row in order[:n]]])
-    return np.sort(np.concatenate(rows)).astype(np.int64)
 
 
 def single_cells(

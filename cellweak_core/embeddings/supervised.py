@@ -28,12 +28,13 @@ from torch import nn
 from ..parallel import map_runs
 from ..screens.aggregation import TREATMENT, treatment_profiles
 from ..screens.crops import Crops, load_crops
+from ..screens.learning import DEFAULTS
 from ..screens.matching import match_treatments
+from ..screens.reading import crops_ahead
 from ..training import make_fabric
 from .embedding import restored
 from .evaluation import METRICS, SITE, described
-from .reading import crops_ahead
-from .training import DEFAULTS, train
+from .training import train
 
 if TYPE_CHECKING:
     import pandas as pd

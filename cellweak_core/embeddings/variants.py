@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..screens.cellnet import LAYERS
 from ..screens.exports import require_anndata
+from ..screens.learning import PAIRS
 from .evaluation import TRANSFORMS
-from .networks import LAYERS
-from .training import PAIRS
 
 BASELINE, AUTOENCODER, UNTRAINED = "baseline", "autoencoder", "untrained"
 CNNS = (BASELINE, "recurrent", "mixup", UNTRAINED)  # kinds that are a `CellNet`
@@ -80,10 +80,10 @@ def chosen(
     """Settings of every network by name.
 
     Args:
-        common: Of `training.DEFAULTS`, the same for all.
+        common: Of `screens.learning.DEFAULTS`, the same for all.
         alphas: Of mixup, one network each.
         ts: Of the recurrent network, one each.
-        pairs: Whom mixup mixes, see `training.DEFAULTS`.
+        pairs: Whom mixup mixes, see `screens.learning.DEFAULTS`.
         floor: Whether an untrained network is embedded too.
         unsupervised: Whether an autoencoder is trained too.
     """
