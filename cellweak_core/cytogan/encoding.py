@@ -9,7 +9,6 @@ Everything is in evaluation: no input noise, moving statistics, no dropout.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ..files import DataError, atomic_path
+from ..files import DataError
 from ..screens.crops import Crops
-from ..screens.networks import MODEL, rebuilt, weights_of
+from ..screens.networks import load_weights as read_weights
+from ..screens.networks import rebuilt
+from ..screens.networks import save_weights as write_weights
 from ..screens.reading import ahead
 from ..training import make_fabric, random_source
 from .networks import FAMILY, build, prior
@@ -168,15 +169,7 @@ def save_weights(path: str | Path, trained: Mapping[str, Any]) -> Path:
     Returns:
         The path.
     """
-    from safetensors.torch import save_file
-
-    weights = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in weights_of(trained).items()
-    }
-    with atomic_path(path) as part:
-        save_file(weights, part, metadata={HEADER: json.dumps(trained["architecture"])})
-    return Path(path)
+    return write_weights(path, trained, {HEADER: trained[HEADER]})
 
 
 def load_weights(path: str | Path, crops: Crops | None = None) -> dict[str, Any]:
@@ -190,16 +183,7 @@ def load_weights(path: str | Path, crops: Crops | None = None) -> dict[str, Any]
         DataError: Not there, no such file, weights that are not the architecture's; crops of other channels or another
             size.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            found: dict[str, Any] = {HEADER: json.loads((file.metadata() or {})[HEADER])}
-            found |= {MODEL + name: file.get_tensor(name) for name in file.keys()}
-        rebuilt(found, build)
-    except Exception as error:  # safetensors raises its own kinds, and torch's lists every weight
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as weights of the cytogan chapter ({reason})") from error
+    found = read_weights(path, (HEADER,), "cytogan", build)
     if crops is not None:
         _require_fit(found, crops)
     return found
