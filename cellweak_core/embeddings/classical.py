@@ -111,13 +111,6 @@ def construct_rows(profiles: Profiles, n_resamples: int, seed: int) -> Iterator[
             }  # fmt: skip
 
 
-def can_measure() -> bool:
-    """Whether cp-measure is installed, which is an extra."""
-    from importlib.util import find_spec
-
-    return find_spec("cp_measure") is not None
-
-
 def measured(
     crops: Crops,
     rows: NDArray[np.int64],
