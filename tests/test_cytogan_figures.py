@@ -7,7 +7,7 @@ from figure_texts import closed_figures, words  # noqa: F401 - a fixture of ever
 from matplotlib.figure import Figure
 from scipy import stats
 
-from cellweak_core.cytogan import changes, figures, latent, pictures, reporting, spotting
+from cellweak_core.cytogan import changes, exploring, figures, latent, pictures, reporting, spotting
 from cellweak_core.files import DataError
 from cellweak_core.plotting import mosaic
 
@@ -117,16 +117,35 @@ def test_changes_stand_beside_chance_with_their_intervals() -> None:
             for along, gain in (("nucleus area", 1.0), (changes.CHANCE, 0.0)) for strength in (2.0, -2.0)
             for name in ("nucleus area", "tubulin intensity")]  # fmt: skip
     means = pd.DataFrame(rows, columns=["along", "strength", "property", "value", "low", "high"])
-    figure = figures.changes(means, "nucleus area by regression")
-    assert [axis.get_title() for axis in figure.axes] == ["nucleus area", "tubulin intensity"]
+    both = [means.assign(direction=f"nucleus area, by {way}") for way in ("regression", "quarters")]
+    figure = figures.effects(pd.concat(both))
+    assert [axis.get_title() for axis in figure.axes] == ["nucleus area", "tubulin intensity", "", ""]
+    assert [figure.axes[k].get_ylabel().splitlines()[1] for k in (0, 2)] == ["by regression", "by quarters"]
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
     assert lines["this direction"] == [-2, 2]
     assert lines[changes.CHANCE] == [0, 0]
     ends = [segment[:, 1].tolist() for one in figure.axes[0].collections for segment in one.get_segments()]
     assert ends[0] == [-2.1, -1.9]
-    assert "No direction" in words(figures.changes(means[:0]))
+    assert "No direction" in words(figures.effects(means[:0]))
     with pytest.raises(ValueError, match="columns low, high are missing"):
-        figures.changes(means.drop(columns=["low", "high"]))
+        figures.effects(both[0].drop(columns=["low", "high"]))
+
+
+def test_sums_and_steps_have_their_signs_and_measurements() -> None:
+    found = latent.Direction("nucleus area", "quarters", np.ones(2), 1.0, 0.5, 2.0, 40)
+    pixels = np.zeros((2, 5, 8, 8, 3), np.uint8)
+    texts = [[f"{k} px" for k in range(5)] for _ in range(2)]
+    four = [row[:4] for row in texts]
+    one = exploring.Explored(found, pd.DataFrame(), pixels[:, :4], four, pixels, texts)
+    figure = figures.sums({("nucleus area", "quarters"): one, ("nucleus area", "regression"): one})
+    assert [axis.get_title() for axis in figure.axes[:4]] == ["much", "little", "a cell", "result"]
+    assert [axis.texts[0].get_text() for axis in figure.axes[:3]] == ["\u2212", "+", "="]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["0 px", "1 px", "2 px", "3 px"] * 2
+    assert [figure.axes[k].get_ylabel() for k in (0, 4)] == ["nucleus area", ""]
+    figure = figures.moved({("nucleus area", "regression"): one})
+    assert [axis.get_title() for axis in figure.axes[:5]] == ["-2 steps", "-1 step", "a cell", "+1 step", "+2 steps"]
+    assert "No direction" in words(figures.sums({}))
+    assert "No direction" in words(figures.moved({}))
 
 
 def test_training_curves_have_a_panel_each_and_the_alarm() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..plotting import COLOURS, bare, image_grid, mosaic, sentence, style, subplots
-from .figures_curves import changes, distances, scores, training_curves
+from .exploring import STRENGTHS, Explored
+from .figures_curves import distances, effects, scores, training_curves
 from .spotting import Spotting
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "changes", "distances", "generated", "interpolation", "nearest", "rows_of_pictures", "scores", "sentence",
-    "spotting", "training_curves",
+    "distances", "effects", "generated", "interpolation", "moved", "nearest", "rows_of_pictures", "scores", "sentence",
+    "spotting", "sums", "training_curves",
 ]  # fmt: skip
 
 WAYS = {"slerp": (COLOURS[0], "-"), "linear": (COLOURS[1], "--")}
@@ -150,6 +151,35 @@ def rows_of_pictures(
                         annotation_clip=False,
                     )  # fmt: skip
     return figure
+
+
+def sums(found: Mapping[tuple[str, str], Explored]) -> Figure:
+    """Fig. 3: much minus little plus a cell, by property, with the property under each picture.
+
+    Args:
+        found: By property and way; of each property the quarters are shown, as the paper adds and subtracts.
+    """
+    own = {name: one for (name, way), one in found.items() if way == "quarters"}
+    if not own:
+        return sentence("No direction was found in this run.")
+    names = [name if k == 0 else "" for name, one in own.items() for k in range(len(one.sums))]
+    return rows_of_pictures(
+        np.concatenate([one.sums for one in own.values()]), [row for one in own.values() for row in one.sum_captions],
+        names, ("much", "little", "a cell", "result"), ("\u2212", "+", "="),
+    )  # fmt: skip
+
+
+def moved(found: Mapping[tuple[str, str], Explored]) -> Figure:
+    """Cells along the direction of a regression, by property, with the property under each picture; as `sums`."""
+    own = {name: one for (name, way), one in found.items() if way == "regression"}
+    if not own:
+        return sentence("No direction was found in this run.")
+    names = [name if k == 0 else "" for name, one in own.items() for k in range(len(one.along))]
+    titles = ["a cell" if not one else f"{one:+.0f} step{'s' * (abs(one) > 1)}" for one in STRENGTHS]
+    return rows_of_pictures(
+        np.concatenate([one.along for one in own.values()]),
+        [row for one in own.values() for row in one.along_captions], names, titles,
+    )  # fmt: skip
 
 
 def nearest(pictures: ArrayLike, cells: ArrayLike, distance: ArrayLike, typical: float) -> Figure:

@@ -14,6 +14,7 @@ from .reporting import CHANCE, COLUMNS, ENDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARKERS = {"none": "o", "whitening": "s", "TVN": "^"}
@@ -54,45 +55,55 @@ def training_curves(table: pd.DataFrame, levels: Mapping[str, tuple[float, str]]
                 level, what = levels[panel]
                 axis.axhline(level, color="black", linewidth=1.0, linestyle=":", label=what)
             axis.set_title(panel, fontsize=9)
-            axis.legend(fontsize=7, handlelength=1.6, labelspacing=0.3)
+            many = own["line"].nunique() > 4
+            if many:  # room for the names above the lines
+                axis.set_ylim(top=1.6 * own["value"].max())
+            axis.legend(fontsize=6 if many else 7, handlelength=1.6, labelspacing=0.3, ncols=1 + many)
             axis.set_xlabel("step", fontsize=8)
             axis.tick_params(labelsize=7.5)
     return figure
 
 
-def changes(means: pd.DataFrame, title: str = "") -> Figure:
-    """Fig. 3 in numbers: how far each property moves along a direction, and along one by chance.
+def effects(means: pd.DataFrame) -> Figure:
+    """Fig. 3 in numbers: how far each property moves along a direction, and along one by chance; a row for each.
 
     Args:
-        means: Of `changes.mean_changes`: along, strength, property, value, low, high (SD).
-        title: The direction's.
+        means: Of `exploring.means_of`: direction, along, strength (in steps), property, value, low, high (SD).
 
     Raises:
         ValueError: Columns missing.
     """
-    require(means, ("along", "strength", "property", "value", "low", "high"))
     if not len(means):
         return sentence("No direction was found in this run.")
-    names = list(dict.fromkeys(means["property"]))
+    require(means, ("direction", "along", "strength", "property", "value", "low", "high"))
+    directions, names = (list(dict.fromkeys(means[one])) for one in ("direction", "property"))
     with style():
-        figure, axes = subplots(1, len(names), figsize=(1.95 * len(names) + 0.3, 2.6), squeeze=False, sharey=True)
-        for axis, name in zip(axes[0], names, strict=True):
-            for along, own in means[means["property"] == name].groupby("along", sort=False):
-                chance = along == BY_CHANCE
-                look: dict[str, Any] = {"color": FAINT if chance else COLOURS[0], "marker": "s" if chance else "o"}
-                rows = own.sort_values("strength")
-                label = BY_CHANCE if chance else "this direction"
-                axis.plot(rows["strength"], rows["value"], "--" if chance else "-", markersize=4, label=label, **look)
-                axis.vlines(rows["strength"], rows["low"], rows["high"], color=look["color"], linewidth=1.1)
-            axis.axhline(0, color="black", linewidth=0.7)
-            axis.set_title(name, fontsize=9)
-            axis.set_xlabel("strength", fontsize=8)
-        axes[0, 0].set_ylabel("change (SD)")
+        figure, axes = subplots(
+            len(directions), len(names), figsize=(1.95 * len(names) + 0.3, 1.75 * len(directions) + 0.6), squeeze=False,
+            sharey="row", sharex=True,
+        )  # fmt: skip
+        for line, direction in zip(axes, directions, strict=True):
+            for axis, name in zip(line, names, strict=True):
+                own = means[(means["direction"] == direction) & (means["property"] == name)]
+                for along, part in own.groupby("along", sort=False):
+                    _effect(axis, part, along == BY_CHANCE)
+                axis.axhline(0, color="black", linewidth=0.7)
+                if direction == directions[0]:
+                    axis.set_title(name, fontsize=9)
+            line[0].set_ylabel(f"{direction}\nchange (SD)".replace(", by", "\nby"), fontsize=8)
+        for axis in axes[-1]:
+            axis.set_xlabel("steps", fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
-        if title:
-            figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _effect(axis: Axes, own: pd.DataFrame, chance: bool) -> None:
+    colour, rows = FAINT if chance else COLOURS[0], own.sort_values("strength")
+    look: dict[str, Any] = {"color": colour, "marker": "s" if chance else "o", "markersize": 4}
+    label = BY_CHANCE if chance else "this direction"
+    axis.plot(rows["strength"], rows["value"], "--" if chance else "-", label=label, **look)
+    axis.vlines(rows["strength"], rows["low"], rows["high"], color=colour, linewidth=1.1)
 
 
 def distances(generated: Mapping[str, ArrayLike], held_out: ArrayLike) -> Figure:
@@ -108,8 +119,9 @@ def distances(generated: Mapping[str, ArrayLike], held_out: ArrayLike) -> Figure
     with style():
         figure, axis = subplots(figsize=(6.2, 3.2))
         for k, (name, found) in enumerate(generated.items()):
-            axis.ecdf(np.asarray(found, float), label=name, color=COLOURS[k % 6], linewidth=1.5)
-        axis.ecdf(real, label="real, held out", color=PALETTE["paper"], linewidth=2.4, linestyle="--")
+            look: dict[str, Any] = {"color": COLOURS[k % 6], "linestyle": LINES[k // 6 % 4]}  # black is the real cells'
+            axis.ecdf(np.asarray(found, float), label=name, linewidth=1.5, **look)
+        axis.ecdf(real, label="real, held out", color=PALETTE["paper"], linewidth=2.4)
         axis.set(xlabel="distance to the nearest training cell (feature SD)", ylabel="share of cells", ylim=(0, 1))
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

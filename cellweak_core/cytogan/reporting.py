@@ -153,6 +153,37 @@ def difference(
     return row | {"unit": "percentage points"}
 
 
+PAIRS = (
+    (("LSGAN", "whitening"), ("LSGAN", "none")),
+    (("LSGAN", "TVN"), ("LSGAN", "none")),
+    (("LSGAN", "none"), ("LSGAN, untrained", "none")),
+    (("LSGAN", "TVN"), ("LSGAN, untrained", "TVN")),
+    (("LSGAN", "none"), ("VAE", "none")),
+    (("LSGAN", "none"), ("DCGAN", "none")),
+    (("LSGAN", "TVN"), ("weakly supervised CNN", "TVN")),
+)  # what the paper says of them, and whether learning to draw teaches anything at all
+
+
+def difference_rows(scored: Entries, n_resamples: int = 2000, seed: int = 0) -> list[Row]:
+    """`difference` of each of `PAIRS` that was scored, over compounds and over treatments."""
+    there = {(one["model"], one["how"]) for one in scored}
+    return [
+        difference(scored, *pair, over, n_resamples, seed) for pair in PAIRS if set(pair) <= there for over in COLUMNS
+    ]
+
+
+def spotting_row(model: str, answer: Mapping[str, float]) -> Row:
+    """How a reader did at "spot the real cell".
+
+    Args:
+        model: Whose cells were shown.
+        answer: Of `spotting.taken_for_real`.
+    """
+    note = f"one reader; {100 * answer['found']:.0f} % of the real cells were found; 95 % by Wilson"
+    return _percent("Final text", model, "fakes taken for real", answer["value"], answer["low"], answer["high"],
+                    int(answer["n"]), note)  # fmt: skip
+
+
 def generated_rows(judged: Entries, seed: int = 0) -> list[Row]:
     """Item "Generated": each model's samples, mean over its seeds, as `quality` counts them.
 
