@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
 from ..screens.crops import Crops
+from ..screens.networks import slug
+from .data import has_mechanisms
 from .judging import score, scores_of
 from .learning import learn
 from .reference import CELLPROFILER, CNN, cnn_features, measured
@@ -109,8 +111,8 @@ def compare(
         n_jobs: Trainings at a time.
 
     Returns:
-        For each seed and model: `model`, `seed`, `scores` (see `judging.scores_of`), `weights`, `codes` (files), and
-        what `learning.learn` returned.
+        For each seed and model: `model`, `seed`, `scores` (see `judging.scores_of`; empty where no mechanism is known),
+        `weights`, `codes` (files), and what `learning.learn` returned.
 
     Raises:
         RuntimeError: As `map_runs`; finished trainings are kept.
@@ -136,7 +138,9 @@ def compare(
     learnt = [done[order.index(k)] for k in range(len(runs))]
     _require_unchanged(learnt, out / "work")
     asked = [{"files": one["files"][1:], "sha256": one["sha256"][1:]} for one in learnt]
-    scored = map_runs(score, asked, folder=out / "work", n_jobs=n_jobs, desc="scores")
+    scored = [Entry() for _ in asked]
+    if has_mechanisms(crops):
+        scored = map_runs(score, asked, folder=out / "work", n_jobs=n_jobs, desc="scores")
     names = [name for _ in seeds for name in models]
     for name, run, one in zip(names, runs, learnt, strict=True):
         if run["seed"] == seeds[0]:
@@ -205,10 +209,3 @@ def _require_unchanged(learnt: Sequence[Mapping[str, Any]], work: Path) -> None:
         for file, own in zip(one["files"], one["sha256"], strict=True):
             if not Path(file).is_file() or sha256(Path(file)) != own:
                 raise DataError(f"{file}: gone or changed since it was made; delete {work} to train anew")
-
-
-def slug(name: str) -> str:
-    """A file's name for a model's."""
-    import re
-
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
 from ..regions import measured
-from ..screens import fields
+from ..screens.fields import DNA as DNA_NAMES
 from ..screens.measurements import nucleus_and_cell
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ UNITS = {
     "nucleus area": "px", "nucleus roundness": "", "tubulin intensity": "of maximum", "actin intensity": "of maximum",
 }  # fmt: skip
 STAINS = ("DNA", "actin", "tubulin")
-_ALSO = {"DNA": fields.DNA}
+_ALSO = {"DNA": DNA_NAMES}
 
 
 def channel_of(channels: Sequence[str], stain: str) -> int:

@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
 from ..parallel import map_runs
-from ..screens import learning
-from ..screens.cellnet import LAYERS, CellNet, build_cell, cell_architecture
+from ..screens.cellnet import CellNet, build_cell, cell_architecture
 from ..screens.crops import Crops
 from ..screens.features import embedded
 from ..screens.labels import Labels
+from ..screens.learning import train as train_network
 from ..screens.networks import load_weights, rebuilt
 from ..training import make_fabric
 
@@ -37,7 +37,7 @@ def _architecture(kind: str, crops: Crops, n_classes: int, width: int) -> dict[s
 
 def train_cnn(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     """The CNN of one seed, as a task of `map_runs`; arguments and result as `screens.learning.train`."""
-    return learning.train(run, shared, checkpoint, architecture=_architecture, build=build_cell)
+    return train_network(run, shared, checkpoint, architecture=_architecture, build=build_cell)
 
 
 def cnns(
@@ -82,16 +82,6 @@ def given_cnn(path: str | Path, crops: Crops) -> dict[str, Any]:
             "of the same channels"
         )
     return found
-
-
-def require_layer(layer: str) -> None:
-    """Refuse a layer that the CNN does not have.
-
-    Raises:
-        ValueError: It has not.
-    """
-    if layer not in LAYERS:
-        raise ValueError(f"cnn_layer: expected one of {', '.join(LAYERS)}, got {layer!r}")
 
 
 def features_of(

@@ -24,6 +24,7 @@ from ..screens.labels import Labels
 from ..screens.learning import DEFAULTS
 from ..screens.networks import load_weights as read_weights
 from ..screens.networks import save_weights as write_weights
+from ..screens.networks import slug
 from . import evaluation
 from .embedding import require_unchanged, restored, shard_runs, untrained, write_shard
 from .training import train
@@ -183,10 +184,3 @@ def entry(variant: str, files: Sequence[Path], layer: str, ask: str = "mechanism
         "variant": variant, "seed": 0, "layers": [layer], "files": texts, "sha256": [sha256(one) for one in files],
         "auxiliary_correct": 0, "auxiliary_total": 0, "score": mark(run | {"ranked": [layer, ranked]}, {}, Path()),
     }  # fmt: skip
-
-
-def slug(name: str) -> str:
-    """A file's name for a variant's."""
-    import re
-
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
