@@ -115,7 +115,7 @@ def coverage(
         seed: Of the resamples.
 
     Returns:
-        One row for each level: `nominal`, `covered`, `low`, `high`.
+        One row for each level: `nominal`, `covered`, `low`, `high`, `n` (frames).
 
     Raises:
         ValueError: Lengths differ; numbers that are none; a variance below 0; a level outside 0 to 1.
@@ -286,6 +286,7 @@ def _covered(
     ends = np.array([estimate(0, one, cells)[1:3] for one in np.transpose(drawn)])
     return pd.DataFrame({
         "nominal": np.asarray(levels, float), "covered": inside.mean(1), "low": ends[:, 0], "high": ends[:, 1],
+        "n": len(cells),
     })  # fmt: skip
 
 
