@@ -150,4 +150,4 @@ def to_chw(pixels: NDArray[np.generic], letters: str, where: str) -> NDArray[np.
             f"{where}: a pixel that is not a number at x {x}, y {y} (channel {channel}); replace NaN and infinity by a "
             "grey level, such as that of the background"
         )
-    return np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+    return np.array(frame, frame.dtype.newbyteorder("="), order="C")

@@ -49,7 +49,7 @@ def read_points(path: Path, films: Mapping[str, Film], others: Mapping[str, str]
     """
     import pandas as pd
 
-    text = dict.fromkeys(("cell", "id", "sequence", "label"), "str")
+    text = {"cell": "str", "id": "str", "sequence": "str", "label": "str?"}
     table = read_csv(path, {"frame": "int", "x": "float", "y": "float"}, text)
     if not len(table):
         raise DataError(f"{path}: no cells at all, expected a row for each cell in each frame")
@@ -57,10 +57,8 @@ def read_points(path: Path, films: Mapping[str, Film], others: Mapping[str, str]
     if name is None:
         raise DataError(f"{path}: column 'cell' is missing; expected cell (or id), frame, x, y and perhaps label")
     places = _Places(path, table)
-    own = table[name].str.strip()
-    places.refuse(own == "", "no cell", "name the cell, alike in all its frames")
     films_of = _films_of(table, films, others or {}, places)
-    out = pd.DataFrame({"sequence": films_of, "cell": films_of + "/" + own})
+    out = pd.DataFrame({"sequence": films_of, "cell": films_of + "/" + table[name].str.strip()})
     out["frame"] = _indices(table["frame"], films_of, films, places)
     out[["x", "y"]] = table[["x", "y"]]
     _place_inside(out, films, places)

@@ -86,7 +86,7 @@ class TiffFilm(Film):
         if self.offset is not None:
             # mapped anew at each access: pages of a mapping that stays count as memory of this process
             mapped = np.memmap(self.path, self.stored, "r", int(self.offset), self.full)
-            frame = np.array(mapped.take(t, self.letters.index("T")) if "T" in self.letters else mapped)
+            frame = mapped.take(t, self.letters.index("T")) if "T" in self.letters else mapped
             return to_chw(frame, letters, self.where(t))
         index = np.reshape(self.pages, self.full[: self.ahead])
         index = index.take(t, self.letters.index("T")) if "T" in self.letters else index
