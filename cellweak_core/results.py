@@ -35,6 +35,11 @@ def item_slug(item: str, panel: str = "") -> str:
     return slug
 
 
+def file_slug(name: str) -> str:
+    """File name of a model or method: ``"mixup alpha=0.2"`` gives ``mixup-alpha-0.2``."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Commit and whether the tree differs from it; None where the package is not in its own repository."""
 

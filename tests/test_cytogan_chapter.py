@@ -75,7 +75,9 @@ def test_every_number_has_its_row(trained: Path) -> None:
 
 
 def test_tables_and_figures_have_the_papers_names(trained: Path) -> None:
-    assert names(trained / "tables", "*.csv") >= {"table_1", "training", "generated", "difference", "fig_2"}
+    assert names(trained / "tables", "*.csv") >= {
+        "table_1", "training", "training_curves", "generated", "distances", "difference", "fig_2"
+    }  # fmt: skip
     for ending in ("png", "svg"):
         assert names(trained / "figures", f"*.{ending}") == FIGURES
     rows, _ = load_results(trained)

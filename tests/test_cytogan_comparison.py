@@ -1,11 +1,13 @@
 """From models to entries: every training's files, its scores against a literal path, references, samples, histories."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cellweak_core.cytogan import (
     comparison,
@@ -183,7 +185,7 @@ def test_samples_are_judged_beside_held_out_cells(
         (quality.HELD_OUT, 2), *((name, seed) for seed in SEEDS for name in names)
     ]  # fmt: skip
     first = encoding.load_weights(entries[0]["weights"])
-    real, apart = (judging.real_features(screen, one, first, cnns[0], LAYER, "cpu") for one in rows)
+    real, apart = (judging.real_features(screen, one, first, cnns[0], LAYER, 32, "cpu") for one in rows)
     images = encoding.generate(first, encoding.noise(first, 12, 2), device="cpu")
     made = reference.features_of(images, cnns[0], LAYER, device="cpu")
     own = found[1]
@@ -218,6 +220,47 @@ def test_samples_to_look_at_are_of_the_first_seed_and_told_their_condition(
     assert again["VAE"].shape == (3, 3, 32, 32)
 
 
+def test_images_of_another_size_are_brought_to_the_cnns(cnns: list[dict[str, Any]]) -> None:
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 16, 16)).astype(np.float32)
+    larger = torch.nn.functional.interpolate(torch.from_numpy(images), (32, 32), mode="bilinear", antialias=True)
+    found = reference.features_of(images, cnns[0], LAYER, 32, device="cpu")
+    np.testing.assert_allclose(found, reference.features_of(larger, cnns[0], LAYER, device="cpu"), atol=1e-6)
+    assert not np.allclose(found, reference.features_of(images, cnns[0], LAYER, device="cpu"), rtol=1e-2)
+
+
+def test_an_empty_column_of_mechanisms_is_none_at_all(
+    entries: list[dict[str, Any]], screen: Crops, rows: tuple[np.ndarray, np.ndarray], cnns: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    bare = dataclasses.replace(screen, cells=screen.cells.assign(moa=np.nan))
+    found = generating.judged(entries[:1], bare, *rows, cnns[0], LAYER, tmp_path, n=8, n_resamples=5, device="cpu")
+    assert "mechanisms reached" not in found[1]
+    assert np.isfinite(found[1]["recall"])
+
+
+def test_the_generator_of_the_figures_has_normal_noise_and_no_condition(entries: list[dict[str, Any]]) -> None:
+    name, trained = generating.first_of(entries)
+    assert (name, trained["architecture"]["model"]) == ("LSGAN", "lsgan")
+    assert generating.first_of([one for one in entries if one["model"] != "LSGAN"])[0] == "VAE"
+    others = [one for one in entries if one["model"] in ("C-LSGAN", "autoencoder", comparison.UNTRAINED)]
+    assert generating.first_of(others) == ("", None)
+
+
+def test_the_channel_named_dna_is_taken_for_it(screen: Crops, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = list[Crops]()
+
+    def measure(crops: Crops, *_: object, **__: object) -> measurements.Measured:
+        seen.append(crops)
+        return measurements.Measured(np.random.default_rng(0).normal(size=(len(crops), 2)), ("a", "b"),
+                                     np.ones(len(crops), bool), (), (1.0,))  # fmt: skip
+
+    monkeypatch.setattr(measurements, "measure_crops", measure)
+    for names, order in ((("tubulin", "Hoechst", "actin"), [1, 0, 2]), (("a", "b", "c"), [0, 1, 2])):
+        reference.measured(dataclasses.replace(screen, channels=names), np.arange(len(screen)), tmp_path)
+        assert seen[-1].channels == tuple(names[k] for k in order)
+        assert np.array_equal(seen[-1].raw(np.arange(5)), screen.raw(np.arange(5))[:, order])
+
+
 def test_histories_of_trainings(entries: list[dict[str, Any]]) -> None:
     curves = histories.curves_of(entries)
     assert curves["panel"].drop_duplicates().tolist() == [
@@ -232,8 +275,13 @@ def test_histories_of_trainings(entries: list[dict[str, Any]]) -> None:
     assert rows.loc[("LSGAN", "steps"), "value"] == 2
     assert rows.loc[("VAE", "cells/s"), "value"] > 0
     assert (comparison.UNTRAINED, "cells/s") not in rows.index
-    stopped = histories.training_rows([entries[0] | {"collapsed_at": 1, "steps": 1}])
-    assert next(one["note"] for one in stopped if one["column"] == "steps") == "seed 3 collapsed at step 1"
+    collapsed = entries[0] | {"collapsed_at": 1, "steps": 1}
+    said = "LSGAN, seed 3: mode collapse, stopped at step 1 of 2"
+    assert histories.stopped([entries[1], collapsed]) == [said]
+    assert next(one["note"] for one in histories.training_rows([collapsed]) if one["column"] == "steps") == said
+    table = histories.quantiles({"a": np.arange(101.0), "b": [2.0, 4.0]})
+    assert table[table["model"] == "a"]["distance"].tolist() == pytest.approx(list(range(101)))
+    assert table[(table["model"] == "b") & (table["share"] == 0.5)]["distance"].tolist() == [3.0]
     assert len(histories.curves_of([])) == 0
 
 

@@ -1,5 +1,6 @@
 """The chapter's cells: which train, at what size, in which colours; what `check` says; what is refused before work."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,17 @@ import pandas as pd
 import pytest
 
 from cellweak_core import chapters
-from cellweak_core.cytogan import data, encoding, exploring, latent, pictures, products, properties
+from cellweak_core.cytogan import (
+    data,
+    encoding,
+    exploring,
+    latent,
+    pictures,
+    products,
+    properties,
+    refusals,
+    reporting_latent,
+)
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import Crops, load_crops, write_crops
 from cellweak_core.screens.simulate import Plan, simulate_screen
@@ -42,9 +53,6 @@ def edited(folder: Path, to: Path, **columns: object) -> Path:
 def test_the_side_is_the_largest_multiple_that_the_crops_have(screen: Crops) -> None:
     assert data.side_of(screen) == 32
     assert data.side_of(screen, 64) == 64
-    for wrong in (40, 16):
-        with pytest.raises(ValueError, match=f"size_px: expected a multiple of 16 from 32 on, or 0, got {wrong}"):
-            data.side_of(screen, wrong)
 
 
 def test_crops_that_are_not_square_are_refused(tmp_path: Path) -> None:
@@ -74,18 +82,58 @@ def test_colours_follow_names_or_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "mapping", "layer", "match"),
+    ("name", "value", "match"),
     [
-        (["lsgan", "gan"], "draft", "res4a", "models: expected some of dcgan.*got lsgan, gan"),
-        ([], "draft", "res4a", "models: expected some"),
-        (["vae", "vae"], "draft", "res4a", "each once, got vae, vae"),
-        (["vae"], "paper", "res4a", "mapping: expected one of draft, final, in order, got 'paper'"),
-        (["vae"], "draft", "conv4a", "cnn_layer: expected one of res2a.*got 'conv4a'"),
+        ("models", ["lsgan", "gan"], "models: expected some of dcgan.*got lsgan, gan"),
+        ("models", [], "models: expected some"),
+        ("models", ["vae", "vae"], "each once, got vae, vae"),
+        ("mapping", "paper", "mapping: expected one of draft, final, in order, got 'paper'"),
+        ("cnn_layer", "conv4a", r"cnn_layer: expected one of res2a.*got 'conv4a'"),
+        ("scaling", "full", "scaling: expected one of maximum, range, got 'full'"),
+        ("n_seeds", 0, "n_seeds: expected 1 or more, got 0"),
+        ("n_base", 1, "n_base: expected 2 or more, got 1"),
+        ("n_noise", 19, "n_noise: expected 20 or more, got 19"),
+        ("critic_steps", 0, "critic_steps: expected 1 or more"),
+        ("n_generated", 3, "n_generated: expected 4 or more, or 0, got 3"),
+        ("n_generated", -5, "n_generated: expected 4 or more, or 0, got -5"),
+        ("size_px", 16, "size_px: expected 32 or more, or 0, got 16"),
+        ("size_px", 40, "size_px: expected a multiple of 16, got 40"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused_first(models: list[str], mapping: str, layer: str, match: str) -> None:
+def test_parameters_that_cannot_be_are_refused_first(name: str, value: object, match: str) -> None:
+    given = chapters.defaults("cytogan")
+    refusals.require(given)
     with pytest.raises(chapters.ParameterError, match=match):
-        data.require(models, mapping, layer)
+        refusals.require(given | {name: value})
+
+
+def test_cells_that_would_fail_after_the_training_are_refused_first(folder: Path, tmp_path: Path) -> None:
+    crops = load_crops(folder, channels=NAMED)
+    cells = crops.cells
+    refusals.require_cells(crops, ["c-lsgan"])
+    one = (cells["control"] & (cells.index != cells[cells["control"]].index[0])).to_numpy()
+    fewer = Crops([crops.raw(~one)], "NCHW", NAMED, cells[~one].reset_index(drop=True), "few")
+    with pytest.raises(DataError, match=r"few: 1 control cells of 1 site \(or wells\), expected 2 or more"):
+        refusals.require_cells(fewer, ["lsgan"])
+    gap = edited(folder, tmp_path / "gap", site=[""] + ["1"] * (len(cells) - 1))
+    with pytest.raises(DataError, match="row 0 has no site; fill it in, or leave the column out"):
+        refusals.require_cells(load_crops(gap), ["lsgan"])
+    below = load_crops(edited(folder, tmp_path / "below", concentration=-1.5))
+    refusals.require_cells(below, ["lsgan"])
+    with pytest.raises(DataError, match=r"expected 0 or above for a conditional model; or leave c-began out"):
+        refusals.require_cells(below, ["lsgan", "c-began"])
+    with pytest.raises(DataError, match="channels: dna is there twice"):
+        refusals.require_cells(load_crops(folder, channels=("DNA", "dna", "actin")), ["lsgan"])
+
+
+def test_check_reads_every_pixel(folder: Path, tmp_path: Path) -> None:
+    other = edited(folder, tmp_path / "nan")
+    pixels = load_crops(folder).raw(np.arange(32)).astype(np.float32)
+    held = np.flatnonzero(load_crops(folder).cells["replicate"].astype(str) == "2")[-1]
+    pixels[held, 0, 3, 3] = np.nan
+    np.save(other / "crops.npy", pixels)
+    with pytest.raises(DataError, match=f"crop {held} "):
+        list(data.check(other))
 
 
 def test_check_says_what_is_there_and_what_would_be_done(folder: Path, tmp_path: Path) -> None:
@@ -107,8 +155,8 @@ def test_a_treatment_of_two_mechanisms_is_refused_first(folder: Path, screen: Cr
                      "another", cells["moa"])  # fmt: skip
     crops = load_crops(edited(folder, tmp_path / "two", moa=other), channels=NAMED)
     with pytest.raises(DataError, match="mechanism"):
-        data.has_mechanisms(crops)
-    assert data.has_mechanisms(screen)
+        refusals.has_mechanisms(crops)
+    assert refusals.has_mechanisms(screen)
 
 
 def test_profiles_have_no_pixels(tmp_path: Path) -> None:
@@ -177,13 +225,19 @@ def test_a_property_that_nothing_changes_is_refused(known: dict[str, object]) ->
 
 
 def test_both_ways_between_two_cells(known: dict[str, object]) -> None:
-    rows, norms = products.ways(known, NAMED, "draft", 0)
+    rows, norms, steps = products.ways(known, NAMED, "draft", 0)
     ends = encoding.noise(known, 2 * products.N_PAIRS, 2).astype(float)
     for name in ("slerp", "linear"):
         assert rows[name].shape == (products.N_SHOWN, 32, 32, 3)
         for k, z in ((0, ends[0]), (-1, ends[products.N_PAIRS])):
             assert np.array_equal(rows[name][k], pictures.rgb(disc(z[None]), NAMED, "draft")[0])
     assert norms.groupby("way")["pair"].nunique().tolist() == [products.N_PAIRS] * 2
+    for name, way in products.WAYS.items():
+        images = disc(way(ends[3], ends[3 + products.N_PAIRS], np.linspace(0, 1, products.N_SHOWN)))
+        own = [float(np.sqrt(((b - a) ** 2).sum())) for a, b in itertools.pairwise(images.astype(float))]
+        np.testing.assert_allclose(steps[name][3], own)
+        row = next(one for one in reporting_latent.smoothness_rows("LSGAN", steps) if name in one["column"])
+        assert row["value"] == pytest.approx(np.mean([one.max() / one.mean() for one in steps[name]]))
     middle = norms[(norms["t"] == 0.5) & (norms["pair"] == 0)].set_index("way")["norm"]
     assert middle["linear"] < middle["slerp"]
 

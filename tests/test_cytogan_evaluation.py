@@ -256,9 +256,5 @@ def test_mechanisms_among_the_nearest_cells() -> None:
     assert neighbours.mechanisms_reached(moa, np.array([0, 2, 4])) == 1.0
     weights = np.array([[1, 0, 0, 1], [0, 0, 0, 2]])
     assert neighbours.mechanisms_reached(moa, rows, weights) == pytest.approx([1 / 3, 0])
-    known, near, everywhere = neighbours.mechanism_shares(moa, np.array([0, 1, 2, 3]))
-    assert known == ["X", "Y", "Z"]
-    assert near == pytest.approx([2 / 3, 1 / 3, 0])
-    assert everywhere == pytest.approx([0.5, 0.25, 0.25])
     with pytest.raises(DataError, match="none is known"):
         neighbours.mechanisms_reached([None, None], rows[:1])

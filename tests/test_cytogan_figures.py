@@ -192,13 +192,17 @@ def test_scores_stand_beside_the_paper_s() -> None:
          ("BEGAN", "NSC", 40.0, 30.0, 50.0), ("chance", "MOA accuracy", 9.0, np.nan, np.nan)],
         columns=["row", "column", "value", "low", "high"],
     )  # fmt: skip
-    paper = pd.DataFrame({"row": ["LSGAN", "VAE"], "column": ["MOA accuracy"] * 2, "value": [68.0, 49.0]})
+    paper = pd.DataFrame({
+        "row": ["LSGAN", "VAE", "BEGAN"], "column": ["MOA accuracy"] * 3, "value": [68.0, 49.0, 77.0],
+        "note": ["printed", "printed", "cited from elsewhere"],
+    })  # fmt: skip
     figure = figures.scores(rows, paper)
     assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["LSGAN", "BEGAN"]
     lines = {line.get_label(): line.get_xdata() for line in figure.axes[0].lines}
     assert list(lines["as they are"]) == [60]
     assert list(lines["whitening"]) == [65]
     assert list(lines["paper"]) == [68]
+    assert list(lines["cited in the paper"]) == [77]
     assert list(lines["by lot"]) == [9, 9]
     assert list(figure.axes[1].lines[0].get_xdata()) == [40]
     assert "No representation" in words(figures.scores(rows[rows["row"] == reporting.CHANCE]))

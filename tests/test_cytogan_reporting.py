@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from cellweak_core import side_by_side
-from cellweak_core.cytogan import changes, latent, mechanisms, neighbours, quality, reporting
-from cellweak_core.cytogan.recorded import recorded_by_authors
+from cellweak_core.cytogan import changes, latent, mechanisms, neighbours, quality, reporting, reporting_latent
+from cellweak_core.cytogan.recorded import recorded_by_authors, with_diary
 from cellweak_core.cytogan.reporting import score_draws
 from cellweak_core.files import DataError
 from cellweak_core.parallel import load_result, save_result
@@ -207,7 +207,6 @@ def test_quality_is_of_its_parts_in_the_training_cells_units() -> None:
         quality.quality(training, held_out, generated, groups=whole[:3])
     with pytest.raises(DataError, match="all cells are alike"):
         quality.quality(training, 0 * held_out, generated)
-    assert quality.sample_size(held_out, generated) == 40
 
 
 @pytest.mark.parametrize("over", ["treatments", "compounds"])
@@ -325,7 +324,7 @@ def test_rows_of_figures_2_and_3(tmp_path: Path) -> None:
     one = norms[(norms["way"] == "linear") & (norms["pair"] == 3) & (norms["t"] == 0.5)].iloc[0]
     assert one["norm"] == pytest.approx(np.linalg.norm((z[3] + z[33]) / 2))
     results = Results("cytogan", tmp_path, {}, 0, "simulated")
-    rows = reporting.fig_2_rows("LSGAN", norms)
+    rows = reporting_latent.fig_2_rows("LSGAN", norms)
     values = {row["column"]: row["value"] for row in rows}
     assert values["least norm, slerp"] > 0.9
     assert values["least norm, linear"] == pytest.approx(np.sqrt(0.5), abs=0.05)
@@ -333,7 +332,7 @@ def test_rows_of_figures_2_and_3(tmp_path: Path) -> None:
     table = pd.DataFrame({"base": range(4), "strength": 2.0, "along": "nucleus area", "property": "nucleus area",
                           "before": 0.0, "after": 0.0, "change": [0.5, 0.7, 0.6, 0.8]})  # fmt: skip
     lost = table.assign(along=changes.CHANCE, change=np.nan)
-    rows += reporting.fig_3_rows("LSGAN", found, changes.mean_changes(pd.concat([table, lost]), 100))
+    rows += reporting_latent.fig_3_rows("LSGAN", found, changes.mean_changes(pd.concat([table, lost]), 100))
     for row in rows:
         results.add(**row)
     kept = results.rows.set_index("column")
@@ -356,3 +355,22 @@ def test_the_authors_values_have_their_dates() -> None:
     assert table.loc["BEGAN", "paper 2017-11-30"] == ""
     assert table.loc["C-LSGAN", "README 2017-10-14"] == "38?"
     assert not table.index.str.startswith(("CellProfiler", "Deep", "VAE")).any()
+
+
+def test_models_that_make_one_cell_or_few_kinds_are_remarked_on() -> None:
+    judged = [
+        {"model": "a", "diversity": 0.1, "recall": 0.0}, {"model": "a", "diversity": 0.2, "recall": 0.0},
+        {"model": "b", "diversity": 0.9, "recall": 0.04}, {"model": "c", "diversity": 0.9, "recall": 0.5},
+    ]  # fmt: skip
+    assert reporting.doubtful(judged) == [
+        "a: its cells differ by 15% of what real ones differ by: nearly one cell.",
+        "b: 4% of the real cells lie among its cells: it makes few kinds of cells.",
+    ]
+
+
+def test_the_diarys_last_values_stand_beside_the_methods() -> None:
+    table = pd.DataFrame({"method": ["LSGAN", "BEGAN", "C-BEGAN", "VAE"], "x": 1})
+    found = with_diary(table).set_index("method")
+    assert found.columns.tolist() == ["diary, 2017-10-27", "x"]
+    assert found["diary, 2017-10-27"].tolist() == ["68 (76 whitened)", "68", "71", ""]
+    assert list(table) == ["method", "x"]

@@ -4,7 +4,7 @@ Names are here under their own name; submodules are imported when they are first
 
     from cellweak_core import cytogan
 
-    trained = cytogan.load_weights("runs/cytogan/weights/lsgan_seed0.safetensors", crops)
+    trained = cytogan.load_weights("runs/cytogan/models/lsgan.safetensors", crops)
     latent = cytogan.encode(crops, range(len(crops)), trained)
     cells = cytogan.generate(trained, cytogan.noise(trained, 16, seed=0))
 """

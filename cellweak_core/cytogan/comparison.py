@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from ..files import DataError, atomic_path, sha256
 from ..parallel import map_runs
+from ..results import file_slug
 from ..screens.crops import Crops
-from ..screens.networks import slug
-from .data import has_mechanisms
 from .judging import score, scores_of
 from .learning import learn
 from .reference import CELLPROFILER, CNN, cnn_features, measured
+from .refusals import has_mechanisms
 from .variants import ADVERSARIAL, MODELS, settings
 
 Entry = dict[str, Any]
@@ -126,7 +126,7 @@ def compare(
         for name, chosen in models.items():
             run = {**chosen, "seed": int(seed)}
             told = json.dumps([run, crops.digest, rows.tolist()], sort_keys=True)
-            stem = f"{slug(name)}_seed{seed}_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+            stem = f"{file_slug(name)}_seed{seed}_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
             runs.append(run | {
                 WEIGHTS: str(out / "all" / f"{stem}.safetensors"), "codes": str(out / "codes" / stem)
             })  # fmt: skip
@@ -144,10 +144,10 @@ def compare(
     names = [name for _ in seeds for name in models]
     for name, run, one in zip(names, runs, learnt, strict=True):
         if run["seed"] == seeds[0]:
-            with atomic_path(out / f"{slug(name)}.safetensors") as part:
+            with atomic_path(out / f"{file_slug(name)}.safetensors") as part:
                 shutil.copyfile(one["files"][0], part)
     return [
-        {"model": name, "seed": run["seed"], "settings": run, **one, "scores": marks,
+        {"model": name, "seed": run["seed"], "settings": run, "cells": len(crops), **one, "scores": marks,
          WEIGHTS: one["files"][0], "codes": one["files"][1:]}
         for name, run, one, marks in zip(names, runs, learnt, scored, strict=True)
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def references(
 def scored(entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """Entries as `reporting.table_1_rows` takes them: one for each way."""
     return [
-        {"model": one["model"], "seed": one["seed"], "how": how, **marks}
+        {"model": one["model"], "seed": one["seed"], "how": how, "cells": one.get("cells"), **marks}
         for one in entries
         for how, marks in one["scores"].items()
     ]

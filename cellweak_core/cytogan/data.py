@@ -15,20 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
-from ..screens.aggregation import mechanisms_of_treatments
 from ..screens.crops import Crops, load_crops
 from ..screens.labels import treatment_labels
 from ..screens.opening import described, drawn, kind_of
 from ..screens.simulate import Plan, simulate_screen
-from .pictures import MAPPING_NAMES, colour_channels
+from .pictures import colour_channels
 from .reading import require_contrast
-from .variants import MODELS
+from .refusals import DIVISOR, LEAST_PX, has_mechanisms, require_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_PX = 32
-DIVISOR = 16  # BEGAN halves four times
+PIXELS_AT_A_TIME = 1024  # crops
 
 
 def simulated(out: str | Path, plan: Plan, seed: int) -> tuple[Crops, dict[str, Any]]:
@@ -59,13 +57,10 @@ def side_of(crops: Crops, size_px: int = 0) -> int:
 
     Raises:
         DataError: Crops that are not square.
-        ValueError: A side that is no multiple of 16.
     """
     height, width = crops.size
     if height != width:
         raise DataError(f"{crops.name}: crops of {height} x {width} px, expected square ones; cut or pad them")
-    if size_px % DIVISOR or 0 < size_px < LEAST_PX:
-        raise ValueError(f"size_px: expected a multiple of {DIVISOR} from {LEAST_PX} on, or 0, got {size_px}")
     return size_px or max(LEAST_PX, height - height % DIVISOR)
 
 
@@ -82,22 +77,6 @@ def held_out_cells(cells: pd.DataFrame, held_out: Sequence[object]) -> NDArray[n
     if held.all() or not (labels.train >= 0).any():
         raise DataError("cells: all are held out, none is left to train on; hold fewer replicates out (-p held_out)")
     return held
-
-
-def has_mechanisms(crops: Crops) -> bool:
-    """Whether any treated cell's mechanism is known; without one there is no Table 1.
-
-    Raises:
-        DataError: A treatment with two mechanisms.
-    """
-    cells = crops.cells
-    if "moa" not in cells or cells.loc[~crops.control, "moa"].isna().all():
-        return False
-    try:
-        mechanisms_of_treatments(cells[~crops.control])
-    except DataError as error:
-        raise DataError(f"{crops.name}: {error}") from error
-    return True
 
 
 def overview(crops: Crops, held: NDArray[np.bool_], side_px: int) -> pd.DataFrame:
@@ -121,6 +100,11 @@ def overview(crops: Crops, held: NDArray[np.bool_], side_px: int) -> pd.DataFram
     }])  # fmt: skip
 
 
+def named(channels: Sequence[str]) -> bool:
+    """Whether channels are named DNA, actin and tubulin, so that the properties of Fig. 3 can be measured."""
+    return colours_of(channels, "draft") == "draft"
+
+
 def colours_of(channels: Sequence[str], mapping: str) -> str:
     """The mapping of `pictures.rgb` that these channels can have: the one asked for, or their order.
 
@@ -134,23 +118,6 @@ def colours_of(channels: Sequence[str], mapping: str) -> str:
     return mapping
 
 
-def require(models: Sequence[str], mapping: str, layer: str) -> None:
-    """Refuse what would be missed only after hours of training.
-
-    Raises:
-        ParameterError: No model, an unknown one or one twice; another mapping of colours; another layer of the CNN.
-    """
-    from ..chapters import ParameterError
-    from ..screens.cellnet import LAYERS
-
-    unknown = [name for name in models if name not in MODELS]
-    if unknown or not models or len(set(models)) < len(models):
-        raise ParameterError(f"models: expected some of {', '.join(MODELS)}, each once, got {', '.join(models)}")
-    for name, given, known in (("mapping", mapping, MAPPING_NAMES), ("cnn_layer", layer, LAYERS)):
-        if given not in known:
-            raise ParameterError(f"{name}: expected one of {', '.join(known)}, got {given!r}")
-
-
 def check(
     data_dir: str | Path,
     *,
@@ -160,9 +127,9 @@ def check(
     held_out: Sequence[object] = ("2",),
     size_px: int = 0,
     scaling: str = "maximum",
-    mapping: str = "draft",
+    models: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Reads a screen's tables and a sample of its crops, and says what is there and what the chapter would do.
+    """Reads a screen's tables and all of its pixels, and says what is there and what the chapter would do.
 
     Args:
         data_dir: As `screens.opening.load`.
@@ -172,7 +139,7 @@ def check(
         held_out: As `held_out_cells`.
         size_px: As `side_of`.
         scaling: As `reading.prepared`.
-        mapping: As `colours_of`.
+        models: As `require_cells`.
 
     Yields:
         Lines for people.
@@ -192,10 +159,13 @@ def check(
     side = side_of(crops, size_px)
     yield f"networks work at {side} px" + ("" if side == crops.size[0] else f", resized from {crops.size[0]}")
     held = held_out_cells(crops.cells, held_out)
+    require_cells(crops, models)
     require_contrast(crops, np.flatnonzero(~held), scaling)
+    for first in range(0, len(crops), PIXELS_AT_A_TIME):
+        crops.checked(np.arange(first, min(first + PIXELS_AT_A_TIME, len(crops))))
     yield f"{int((~held).sum())} cells train, {int(held.sum())} are held out to compare generated ones with"
     if not has_mechanisms(crops):
         yield "no mechanism is known (column moa): cells can be generated, but Table 1 not asked"
-    if mapping != "in order" and colours_of(crops.channels, mapping) == "in order":
+    if not named(crops.channels):
         yield "no channels named DNA, actin and tubulin (-p channels): no Fig. 3, colours in the channels' order"
     yield f"digest {crops.digest}"

@@ -34,8 +34,8 @@ class Explored:
     Attributes:
         found: The direction.
         means: Of `changes.mean_changes`, one step down and one up, over all base vectors.
-        sums: `(n_shown, 4, H, W, 3)`: much and little (mean noise of the upper and lower quarter, brought to the length
-            of noise), a base, and base + much - little (as they are).
+        sums: `(n_shown, 4, H, W, 3)`: much and little (mean noise of the upper and lower quarter, with as much of the
+            base's noise at right angles as makes them as long as it), a base, and base + much - little (the means).
         sum_captions: The property of each.
         along: `(n_shown, 5, H, W, 3)`: each base by `STRENGTHS`.
         along_captions: The property of each.
@@ -99,14 +99,22 @@ def explored(
     changed["strength"] = np.sign(changed["strength"])  # in steps
     shown, there = base[:n_shown], np.isfinite(values)
     much, little = (noise_mean(z[there], values[there], side) for side in (1, -1))
-    # a mean of many vectors is short, and no noise is: as long as noise, it can be looked at
-    seen = [one * np.sqrt(len(one)) / max(np.linalg.norm(one), 1e-12) for one in (much, little)]
-    sums = np.stack([np.stack([*seen, one, one + much - little]) for one in shown])
+    sums = np.stack([
+        np.stack([_filled_up(much, one), _filled_up(little, one), one, one + much - little]) for one in shown
+    ])  # fmt: skip
     along = np.stack([algebra(shown, found, strength * found.step) for strength in STRENGTHS], axis=1)
     return Explored(
         found, mean_changes(changed, seed=seed), *_looked_at(sums, made, measured, channels, mapping, name),
         *_looked_at(along, made, measured, channels, mapping, name),
     )  # fmt: skip
+
+
+def _filled_up(mean: Floats, base: Floats) -> Floats:
+    """A mean of many vectors, which is short and makes no cell, with noise at right angles, as long as `base`."""
+    own = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    across = base - (base @ own) * own
+    room = max(0.0, float(base @ base - mean @ mean))
+    return mean + across * np.sqrt(room) / max(float(np.linalg.norm(across)), 1e-12)
 
 
 def _looked_at(

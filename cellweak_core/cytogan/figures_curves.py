@@ -132,7 +132,7 @@ def scores(rows: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
 
     Args:
         rows: Of the one schema, item "Table 1": row, column, value, low, high (%).
-        published: The same of the paper: row, column, value.
+        published: The same of the paper: row, column, value, note; cited values are hollow.
 
     Raises:
         ValueError: Columns missing.
@@ -155,11 +155,13 @@ def scores(rows: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure:
                 axis.plot(own["value"], y, MARKERS[how], color=COLOURS[k], markersize=5, label=label)
                 if published is not None:
                     paper = published[(published["column"] == column + ENDINGS[how]) & published["row"].isin(models)]
-                    at = np.array([models.index(name) for name in paper["row"]])
-                    axis.plot(
-                        paper["value"], at + 0.22 * (k - (len(ways) - 1) / 2), "D", color=PALETTE["paper"],
-                        markersize=4.5, label="paper" if k == 0 else None,
-                    )  # fmt: skip
+                    cited = paper["note"].astype(str).str.contains("cited")
+                    for of, fill, label in ((~cited, "full", "paper"), (cited, "none", "cited in the paper")):
+                        at = np.array([models.index(name) for name in paper.loc[of, "row"]])
+                        axis.plot(
+                            paper.loc[of, "value"], at + 0.22 * (k - (len(ways) - 1) / 2), "D", color=PALETTE["paper"],
+                            fillstyle=fill, markersize=4.5, label=label if k == 0 else None,
+                        )  # fmt: skip
             lot = rows[(rows["row"] == CHANCE) & (rows["column"] == column)]
             for value in lot["value"]:
                 axis.axvline(value, color=FAINT, linestyle=":", linewidth=1.2, label="by lot")

@@ -23,6 +23,7 @@ from .networks import FAMILY
 from .quality import HELD_OUT, quality
 from .variants import MODELS
 
+NORMAL = (*FAMILY, "began", "vae")  # kinds whose noise is N(0, 1)
 MOST_COMPARED = 4000  # real cells, trained on or held out, that generated ones are compared with
 
 
@@ -46,6 +47,23 @@ def samples(
             told = conditions_like(crops, rows, trained, n, seed)
             found[one["model"]] = generate(trained, noise(trained, n, seed), told, device=device)
     return found
+
+
+def first_of(entries: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any] | None]:
+    """The first generator whose noise is normal and that is told nothing: that of Figs. 2 and 3 and of "spot the cell".
+
+    Args:
+        entries: Of `compare`.
+
+    Returns:
+        Its name and its weights; "" and None where there is none, as of BiGANs, autoencoders and conditional models.
+    """
+    for one in entries:
+        trained = load_weights(one[WEIGHTS]) if one["steps"] else {}
+        of = trained.get("architecture", {})
+        if of and of["kind"] in NORMAL and of["conditions"] == "none":
+            return one["model"], trained
+    return "", None
 
 
 def repeated(
@@ -94,16 +112,20 @@ def judged(
         As `judging.judge`, and `model`, `seed`; of the held-out cells what `quality` gives. Row numbers are those of
         the screen.
     """
+    import pandas as pd
+
     asked = [one for one in entries if one["steps"] and MODELS[one["settings"]["model"]]["kind"] != "autoencoder"]
     if not asked:
         return []
     rng, cells = np.random.default_rng(seed), crops.cells
     some, others = (np.sort(rng.permutation(one)[:MOST_COMPARED]) for one in (rows, held))
     first = load_weights(asked[0][WEIGHTS], crops)
-    real, apart = (real_features(crops, one, first, cnn, layer, device) for one in (some, others))
+    # the CNN learnt at the crops' own size
+    side = crops.size[0]
+    real, apart = (real_features(crops, one, first, cnn, layer, side, device) for one in (some, others))
     own = cells.iloc[some]
-    moa = own["moa"].where(own["moa"].notna(), None).tolist() if "moa" in own else []
-    moa = moa if any(one is not None for one in moa) else []
+    moa: list[Any] = [None if pd.isna(one) else str(one) for one in own["moa"]] if "moa" in own else []
+    moa = moa if any(moa) else []
     wells = (own["plate"].astype(str) + " " + own["well"].astype(str)).tolist()
     size = n or len(others)
     runs = list[dict[str, Any]]()
@@ -111,7 +133,7 @@ def judged(
         told = conditions_like(crops, some, load_weights(one[WEIGHTS]), size, seed)
         runs.append({
             "weights": one[WEIGHTS], "sha256": one["sha256"][0], "n": size, "n_resamples": n_resamples, "seed": seed,
-            "layer": layer, "device": device, "told": None if told is None else told.tolist(),
+            "layer": layer, "side_px": side, "device": device, "told": None if told is None else told.tolist(),
         })  # fmt: skip
     space = {name: value for name, value in cnn.items() if name.startswith(MODEL) or name == "architecture"}
     shared = {"training": real, "held_out": apart, "mechanisms": moa, "groups": wells, **space}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .reporting import Row
 from .variants import COMMON, MODELS
@@ -49,6 +50,32 @@ def curves_of(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat([found[~last], found[last]], ignore_index=True)
 
 
+def stopped(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each training that did not reach its last step."""
+    return [
+        f"{one['model']}, seed {one['seed']}: {why}, stopped at step {one[fact]} of {one['settings']['steps']}"
+        for one in entries
+        for fact, why in (("collapsed_at", "mode collapse"), ("diverged_at", "diverged"))
+        if one[fact]
+    ]
+
+
+def quantiles(samples: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Distances as a table: a row for each model and each of 101 quantiles, to draw the curves from.
+
+    Args:
+        samples: By model, `(m,)`.
+    """
+    import pandas as pd
+
+    share = np.linspace(0, 1, 101)
+    tables = [
+        pd.DataFrame({"model": name, "share": share, "distance": np.quantile(np.asarray(own, float), share)})
+        for name, own in samples.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 def training_rows(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Item "Training": weights of each network, steps done and cells per second of each model, mean over its seeds.
 
@@ -64,12 +91,8 @@ def training_rows(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
             out.append({"item": "Training", "row": model, "column": f"{network} weights", "value": size, "n": n,
                         "unit": "", "note": f"width {first['settings']['width']:g}"})  # fmt: skip
         steps = [one["steps"] for one in own]
-        stopped = [
-            f"seed {one['seed']} {word} at step {one[fact]}"
-            for one in own for fact, word in (("collapsed_at", "collapsed"), ("diverged_at", "diverged")) if one[fact]
-        ]  # fmt: skip
         out.append({"item": "Training", "row": model, "column": "steps", "value": float(np.mean(steps)), "n": n,
-                    "unit": "steps", "note": "; ".join(stopped) or "none stopped early"})  # fmt: skip
+                    "unit": "steps", "note": "; ".join(stopped(own)) or "none stopped early"})  # fmt: skip
         if not min(steps):
             continue
         chosen = {**COMMON, **MODELS[first["settings"]["model"]], **first["settings"]}

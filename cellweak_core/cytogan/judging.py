@@ -70,8 +70,8 @@ def conditions_like(
 
 
 def real_features(
-    crops: Crops, rows: NDArray[np.int64], trained: Mapping[str, Any], cnn: Mapping[str, Any], layer: str, device: str,
-    batch_size: int = 256,
+    crops: Crops, rows: NDArray[np.int64], trained: Mapping[str, Any], cnn: Mapping[str, Any], layer: str, side_px: int,
+    device: str, batch_size: int = 256,
 ) -> Floats:  # fmt: skip
     """The CNN's features of real cells as a model sees them, `(n, d)`.
 
@@ -81,11 +81,15 @@ def real_features(
         trained: Any model of the run: all see cells alike.
         cnn: As `reference.features_of`.
         layer: As `reference.features_of`.
+        side_px: As `reference.features_of`.
         device: As `reference.features_of`.
         batch_size: Cells at a time.
     """
-    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    return np.concatenate([features_of(inputs(crops, one, trained), cnn, layer, device=device) for one in parts])
+    parts = list[Floats]()
+    for start in range(0, len(rows), batch_size):
+        seen = inputs(crops, rows[start : start + batch_size], trained)
+        parts.append(features_of(seen, cnn, layer, side_px, device=device))
+    return np.concatenate(parts)
 
 
 def judge(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def judge(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
 
     Args:
         run: `weights` (file) and its `sha256`, `told` (what each generated cell is told, or None), `n`, `n_resamples`,
-            `seed`, `layer` and `device`.
+            `seed`, `layer`, `side_px` and `device`.
         shared: `training` and `held_out`, features of real cells; `mechanisms` (None where not known) and `groups` of
             the training cells; `architecture` and `model.*`: the CNN.
         checkpoint: Not used, it takes seconds.
@@ -105,7 +109,7 @@ def judge(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
     """
     trained = load_weights(run["weights"])
     images = generate(trained, noise(trained, run["n"], run["seed"]), run["told"], device=run["device"])
-    made = features_of(images, shared, run["layer"], device=run["device"])
+    made = features_of(images, shared, run["layer"], run["side_px"], device=run["device"])
     training, held_out = (np.asarray(shared[name]) for name in ("training", "held_out"))
     found = quality(
         training, held_out, made, shared["mechanisms"] or None, groups=shared["groups"], seed=run["seed"],

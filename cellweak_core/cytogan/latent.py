@@ -6,8 +6,8 @@
     z (n, d), a property measured on G(z) --regression | means of quarters--> direction;  G(z + strength direction)
 
 Source: Sec. 3, para 6 (interpolation; White 2016) and 7 (vector algebra; Radford et al. 2016). The draft names a Fig. 3
-that it does not have; the final paper's Fig. 4 takes noise vectors chosen by hand. Deviation: directions come from
-measured properties here, and what they change is measured too.
+that it does not have; the final paper's Fig. 4 takes noise vectors chosen by hand.
+Deviation: cytogan's directions come from measured properties here, and what they change is measured too.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def memorised(training: ArrayLike, held_out: ArrayLike, generated: ArrayLike) ->
     """Do generated cells lie nearer to training cells than real cells that the networks never saw?
 
     The distances to the nearest training cell of both are compared by ranks (Mann and Whitney), as Meehan et al. 2020
-    do. Deviation: over the whole space at once, they do so in each of its parts. Blurred cells lie nearer to all others
+    do, but over the whole space at once and not in each of its parts. Blurred cells lie nearer to all others
     than sharp ones: nearer alone is no proof of copying, so look at the sheet of nearest cells too.
 
     Args:
@@ -128,23 +128,6 @@ def mechanisms_reached(
     codes, known = _codes(mechanisms)
     near = codes[rows][:, None] == np.arange(len(known))
     return float(near.any(0).mean()) if weights is None else (np.asarray(weights, float) @ near > 0).mean(1)
-
-
-def mechanism_shares(mechanisms: ArrayLike, rows: NDArray[np.int64]) -> tuple[list[str], Floats, Floats]:
-    """How often each mechanism occurs: its name, its share among the nearest training cells, and among all of them.
-
-    Args:
-        mechanisms: As `mechanisms_reached`.
-        rows: As `mechanisms_reached`.
-
-    Returns:
-        Names in order, and two arrays `(n_mechanisms,)` that sum to 1; cells of unknown mechanism left out. The first
-        is 0 all over where all nearest cells are.
-    """
-    codes, known = _codes(mechanisms)
-    counts = [np.bincount(some[some >= 0], minlength=len(known)) for some in (codes[rows], codes)]
-    near, everywhere = (count / max(1, count.sum()) for count in counts)
-    return known, near, everywhere
 
 
 def _codes(mechanisms: ArrayLike) -> tuple[NDArray[np.int64], list[str]]:

@@ -15,7 +15,7 @@ from ..screens.crops import Crops
 from ..screens.exports import write_cells
 from . import figures
 from .encoding import encode, generate, inputs, noise
-from .latent import linear, path_norms, slerp
+from .latent import linear, path_norms, slerp, step_lengths
 from .learning import CODE, SHARD_CELLS
 from .pictures import rgb
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+WAYS = {"slerp": slerp, "linear": linear}
 N_PAIRS = 10  # of noise vectors whose ways are measured; the first is shown
 N_SHOWN = 10  # cells on a way, as in the final paper's Fig. 3
 
@@ -62,19 +63,21 @@ def write_codes(
 
 def ways(
     trained: Mapping[str, Any], channels: Sequence[str], mapping: str, seed: int, device: str = "auto"
-) -> tuple[dict[str, NDArray[np.uint8]], pd.DataFrame]:
-    """Fig. 2: pictures on both ways between a pair of noise vectors, and the lengths on the ways of `N_PAIRS`.
+) -> tuple[dict[str, NDArray[np.uint8]], pd.DataFrame, dict[str, NDArray[np.float64]]]:
+    """Fig. 2: both ways between pairs of noise vectors.
 
     Returns:
-        As `figures.interpolation` takes them.
+        Pictures of the first pair and the lengths on the ways of `N_PAIRS`, as `figures.interpolation` takes them; and
+        by way the steps between neighbouring pictures of all pairs, `(N_PAIRS, N_SHOWN - 1)`.
     """
     z = noise(trained, 2 * N_PAIRS, seed + 2).astype(float)
     firsts, seconds, t = z[:N_PAIRS], z[N_PAIRS:], np.linspace(0, 1, N_SHOWN)
-    rows = {
-        name: rgb(generate(trained, way(firsts[0], seconds[0], t), device=device), channels, mapping)
-        for name, way in (("slerp", slerp), ("linear", linear))
-    }
-    return rows, path_norms(firsts, seconds, np.linspace(0, 1, 21))
+    rows, steps = dict[str, NDArray[np.uint8]](), dict[str, NDArray[np.float64]]()
+    for name, way in WAYS.items():
+        made = [generate(trained, way(*ends, t), device=device) for ends in zip(firsts, seconds, strict=True)]
+        rows[name] = rgb(made[0], channels, mapping)
+        steps[name] = np.stack([step_lengths(one) for one in made])
+    return rows, path_norms(firsts, seconds, np.linspace(0, 1, 21)), steps
 
 
 def nearest(

@@ -28,11 +28,6 @@ METRICS = (
 SHIFTED = {"Frechet distance": np.inf, "mechanisms reached": 1.0}  # and the largest value that there is
 
 
-def sample_size(held_out: ArrayLike, *generated: ArrayLike) -> int:
-    """Cells that every sample is cut down to: those of the smallest."""
-    return min(len(np.asarray(one)) for one in (held_out, *generated))
-
-
 def quality(
     training: ArrayLike,
     held_out: ArrayLike,

@@ -11,8 +11,38 @@ if TYPE_CHECKING:
 
 PREFIX = "Recorded runs "
 PRINTED = "paper 2017-11-30"
+DRAFTS = {"Recorded runs paper 2017-11-14": "Recorded runs drafts to 2017-11-14"}
 DRAFT_TABLE = ("LSGAN", "BEGAN")  # what the draft announces
 COLUMN = "MOA accuracy"
+
+
+LAST = "Recorded runs README 2017-10-27"
+NAMED_AS = {"C-BEGAN, concentration only": "C-BEGAN"}
+
+
+def with_diary(table: pd.DataFrame, digits: int = 0) -> pd.DataFrame:
+    """A table of methods with the last values of the authors' diary behind the methods' names.
+
+    Args:
+        table: With a column `method`.
+        digits: Behind the point.
+
+    Returns:
+        The same with a column "diary, 2017-10-27", such as "68 (76 whitened)"; "" where the diary has none.
+    """
+    own = load("cytogan")
+    own = own[(own["item"] == LAST) & own["value"].notna()]
+    own = own.assign(row=own["row"].replace(NAMED_AS))
+    columns = COLUMN, f"{COLUMN}, whitened"
+    plain, white = (own[own["column"] == column].set_index("row")["value"] for column in columns)
+    texts = [
+        (f"{plain[name]:.{digits}f}" if name in plain else "")
+        + (f" ({white[name]:.{digits}f} whitened)" if name in white else "")
+        for name in table["method"]
+    ]
+    out = table.copy()
+    out.insert(1, "diary, 2017-10-27", texts)
+    return out
 
 
 def recorded_by_authors() -> pd.DataFrame:
@@ -28,7 +58,7 @@ def recorded_by_authors() -> pd.DataFrame:
     table = load("cytogan")
     own = table["column"].str.startswith(COLUMN) & table["value"].notna()
     found = table[own & ~table["note"].str.contains("cited")]
-    source = found["item"].str.removeprefix(PREFIX).where(found["kind"] == "recorded", PRINTED)
+    source = found["item"].replace(DRAFTS).str.removeprefix(PREFIX).where(found["kind"] == "recorded", PRINTED)
     doubt = found["note"].str.contains("uncertain").map({True: "?", False: ""})
     texts = pd.DataFrame({
         "name": found["row"] + found["column"].str.removeprefix(COLUMN), "source": source,

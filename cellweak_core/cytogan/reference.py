@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.nn import functional
 
 from ..files import DataError
 from ..parallel import map_runs
@@ -26,6 +27,7 @@ from ..screens.labels import Labels
 from ..screens.learning import train as train_network
 from ..screens.networks import load_weights, rebuilt
 from ..training import make_fabric
+from .properties import channel_of
 
 CNN, CELLPROFILER = "weakly supervised CNN", "CellProfiler"  # rows of Table 1
 Floats = NDArray[np.float32]
@@ -85,14 +87,16 @@ def given_cnn(path: str | Path, crops: Crops) -> dict[str, Any]:
 
 
 def features_of(
-    images: ArrayLike, trained: Mapping[str, Any], layer: str, batch_size: int = 256, device: str = "auto"
-) -> Floats:
+    images: ArrayLike, trained: Mapping[str, Any], layer: str, side_px: int = 0, batch_size: int = 256,
+    device: str = "auto",
+) -> Floats:  # fmt: skip
     """Features of cells as generators see and make them.
 
     Args:
         images: `(n, C, s, s)` float in [-1, 1].
         trained: `architecture` and `model.*` of a CNN.
         layer: Of `screens.cellnet.LAYERS`.
+        side_px: Of the crops that the CNN learnt; images of another side are resized to it. 0 leaves them.
         batch_size: Cells at a time.
         device: As `training.make_fabric`.
 
@@ -104,7 +108,10 @@ def features_of(
     given, parts = torch.from_numpy(np.asarray(images, np.float32)), list[Floats]()
     with torch.inference_mode():
         for batch in given.split(batch_size):
-            x = batch.to(where, memory_format=torch.channels_last)
+            x = batch.to(where)
+            if side_px and x.shape[2] != side_px:
+                x = functional.interpolate(x, (side_px, side_px), mode="bilinear", antialias=True)
+            x = x.contiguous(memory_format=torch.channels_last)
             parts.append(network.layers(x, [layer])[layer].float().cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
@@ -119,7 +126,7 @@ def measured(crops: Crops, rows: NDArray[np.int64], out: Path, n_jobs: int = 1) 
     """CellProfiler's measurements of some cells, as z-scores by the controls among them, `(n, d)`.
 
     Args:
-        crops: The screen; the first channel is DNA.
+        crops: The screen; the channel that is named DNA (or DAPI, Hoechst) is taken for it, else the first.
         rows: `(n,)` cells, two controls or more among them.
         out: Folder of finished work.
         n_jobs: Shards at a time.
@@ -131,6 +138,13 @@ def measured(crops: Crops, rows: NDArray[np.int64], out: Path, n_jobs: int = 1) 
     from ..screens.measurements import measure_crops
     from ..screens.normalization import standardize
 
-    some = Crops([crops.raw(rows)], "NCHW", crops.channels, crops.cells.iloc[rows].reset_index(drop=True), crops.name)
+    # the measurements take the first channel for DNA
+    try:
+        dna = channel_of(crops.channels, "DNA")
+    except DataError:
+        dna = 0
+    order = [dna, *(k for k in range(len(crops.channels)) if k != dna)]
+    pixels, names = crops.raw(rows)[:, order], tuple(crops.channels[k] for k in order)
+    some = Crops([pixels], "NCHW", names, crops.cells.iloc[rows].reset_index(drop=True), crops.name)
     found = measure_crops(some, out / "work", n_jobs=n_jobs, desc="cp-measure")
     return standardize(found.features, some.control)

@@ -9,23 +9,21 @@ Rows and columns have the names of the published table where it has them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..uncertainty import drawn_seeds, group_weights, percentile_interval
-from .latent import Direction, Floats
+from .latent import Floats
 from .quality import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Row = dict[str, Any]
 Entries = Sequence[Mapping[str, Any]]
 COLUMNS = {"compounds": "MOA accuracy", "treatments": "NSC"}
 ENDINGS = {"none": "", "whitening": ", whitened", "TVN": ", TVN"}
 CHANCE = "chance"
+ALIKE, MISSED = 0.3, 0.05  # diversity and recall below which a model's cells are remarked on
 UNITS = {"copies": "fraction", "precision": "fraction", "recall": "fraction", "mechanisms reached": "fraction"}
 MEANS = {
     "Frechet distance": "in the embedding network's features, units of the training cells' SD; lower is nearer",
@@ -102,7 +100,8 @@ def table_1_rows(scored: Entries, n_resamples: int = 2000, seed: int = 0, item: 
         for over, column in COLUMNS.items():
             value, drawn = score_draws(right, names, over, n_resamples, seed)
             correct = (right == 1).sum() / len(own)
-            note = f"{correct:.1f} of {n_of['treatments']} treatments right, counted over {over}; {_seeds(own)}"
+            cells = f"{own[0]['cells']} cells; " if own[0].get("cells") else ""
+            note = f"{cells}{correct:.1f} of {n_of['treatments']} treatments right, counted over {over}; {_seeds(own)}"
             low, high = percentile_interval(drawn)
             out.append(_percent(item, model, column + ENDINGS[how], value, low, high, n_of[over], note))
     if not scored:
@@ -172,18 +171,6 @@ def difference_rows(scored: Entries, n_resamples: int = 2000, seed: int = 0) -> 
     ]
 
 
-def spotting_row(model: str, answer: Mapping[str, float]) -> Row:
-    """How a reader did at "spot the real cell".
-
-    Args:
-        model: Whose cells were shown.
-        answer: Of `spotting.taken_for_real`.
-    """
-    note = f"one reader; {100 * answer['found']:.0f} % of the real cells were found; 95 % by Wilson"
-    return _percent("Final text", model, "fakes taken for real", answer["value"], answer["low"], answer["high"],
-                    int(answer["n"]), note)  # fmt: skip
-
-
 def generated_rows(judged: Entries, seed: int = 0) -> list[Row]:
     """Item "Generated": each model's samples, mean over its seeds, as `quality` counts them.
 
@@ -210,47 +197,21 @@ def generated_rows(judged: Entries, seed: int = 0) -> list[Row]:
     return out
 
 
-def fig_2_rows(model: str, norms: pd.DataFrame) -> list[Row]:
-    """Fig. 2: the shortest noise vector on each way, over the length of its ends, mean over pairs.
+def doubtful(judged: Entries) -> list[str]:
+    """A sentence for each model whose cells are nearly all alike, or among whose cells hardly any real one lies.
 
     Args:
-        model: Whose noise.
-        norms: Of `latent.path_norms`.
+        judged: As `generated_rows`.
     """
-    out = list[Row]()
-    for way, own in norms.groupby("way", sort=False):
-        pairs = own.groupby("pair")
-        ends = pairs["norm"].agg(["first", "last"]).mean(axis=1)
-        ratio = (pairs["norm"].min() / ends).to_numpy(float)
-        low, high = percentile_interval(ratio)
-        note = "least length on the way over the mean length of its ends; low and high: 95 % of pairs; n pairs"
-        out.append({"item": "Fig. 2", "row": model, "column": f"least norm, {way}", "value": float(ratio.mean()),
-                    "low": low, "high": high, "n": len(ratio), "unit": "fraction", "note": note})  # fmt: skip
-    return out
-
-
-def fig_3_rows(model: str, found: Direction, means: pd.DataFrame) -> list[Row]:
-    """Fig. 3: what a direction's R2 is, and what it changes, in standard deviations.
-
-    Args:
-        model: Whose noise.
-        found: Of `latent.direction`.
-        means: Of `changes.mean_changes`, along this direction and by chance.
-    """
-    name = f"{found.name} by {found.way}"
-    note = f"of held-out noise vectors; n noise vectors, a quarter held out; SD {found.sd:.3g}"
-    out: list[Row] = [
-        {"item": "Fig. 3", "row": model, "column": f"{name}: R2", "value": found.r2, "n": found.n, "unit": "",
-         "note": note if np.isfinite(found.r2) else f"one value held out only; {note}"}
-    ]  # fmt: skip
-    for one in means.to_dict("records"):
-        along = name if one["along"] == found.name else f"{name}, by chance"
-        note = "change in SD over samples, mean over base vectors; 95 % by resampling them; n base vectors"
-        out.append({
-            "item": "Fig. 3", "row": model, "column": f"{along}, {one['strength']:+.2g}: {one['property']}",
-            **{key: one[key] for key in ("value", "low", "high")}, "n": int(one["n"]), "unit": "SD",
-            "note": note if one["n"] else f"not measured: no nucleus was found; {note}",
-        })  # fmt: skip
+    out, groups = list[str](), dict[str, list[Mapping[str, Any]]]()
+    for one in judged:
+        groups.setdefault(one["model"], []).append(one)
+    for model, own in groups.items():
+        varied, reached = (float(np.mean([one[name] for one in own])) for name in ("diversity", "recall"))
+        if varied < ALIKE:
+            out.append(f"{model}: its cells differ by {varied:.0%} of what real ones differ by: nearly one cell.")
+        elif reached < MISSED:
+            out.append(f"{model}: {reached:.0%} of the real cells lie among its cells: it makes few kinds of cells.")
     return out
 
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from ..files import atomic_path, sha256
 from ..parallel import map_runs
+from ..results import file_slug
 from ..screens.crops import Crops, load_crops
 from ..screens.labels import Labels
 from ..screens.learning import DEFAULTS
 from ..screens.networks import load_weights as read_weights
 from ..screens.networks import save_weights as write_weights
-from ..screens.networks import slug
 from . import evaluation
 from .embedding import require_unchanged, restored, shard_runs, untrained, write_shard
 from .training import train
@@ -141,7 +141,7 @@ def compare(
             if settings["kind"] == "recurrent":
                 wanted = [layer for layer in wanted if layer != "embedding"]
             own_layers.append(wanted)
-            run = {**settings, "seed": int(seed), "name": f"{slug(name)}_seed{seed}", "keep": seed == seeds[0]}
+            run = {**settings, "seed": int(seed), "name": f"{file_slug(name)}_seed{seed}", "keep": seed == seeds[0]}
             run |= {"layers": wanted, "embed_batch": embed_batch}
             told = json.dumps([run, crops.digest, labels.train.tolist()], sort_keys=True)
             tag = hashlib.sha256(told.encode()).hexdigest()[:8]

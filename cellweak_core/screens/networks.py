@@ -105,10 +105,3 @@ def require_images(x: Tensor, n_channels: int, size_px: int) -> None:
     """
     if x.shape[1:] != (n_channels, size_px, size_px):
         raise ValueError(f"x: expected (n, {n_channels}, {size_px}, {size_px}), got {tuple(x.shape)}")
-
-
-def slug(name: str) -> str:
-    """A file's name for a network's."""
-    import re
-
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
