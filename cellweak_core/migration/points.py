@@ -97,7 +97,10 @@ def _films_of(table: pd.DataFrame, films: Mapping[str, Film], others: Mapping[st
     listed = ", ".join(sorted(films)[:MOST_NAMED]) + (" ..." if len(films) > MOST_NAMED else "")
     if "sequence" not in table:
         if len(films) > 1:
-            raise DataError(f"{places.path}: no column sequence, and {len(films)} films ({listed}); add it")
+            raise DataError(
+                f"{places.path}: no column sequence, and {len(films)} films ({listed}); add the column, or move images "
+                "that are no films elsewhere"
+            )
         return pd.Series(next(iter(films)), index=table.index)
     names = table["sequence"].str.strip()
     found = names.map({**others, **{name: name for name in films}})

@@ -113,13 +113,12 @@ class FolderFilm(Film):
                 "missing files back, or make films of the unbroken parts"
             )
         self.axes, self.n_channels = axes, n_channels
-        first = decode_pixels(self.paths[0].read_bytes(), self.paths[0])
-        self.letters = self._letters(first.shape)
+        self.letters = self._letters(self.paths[0])
         self.begin()
 
-    def _letters(self, shape: Sequence[int]) -> str:
-        path = self.paths[0]
+    def _letters(self, path: Path) -> str:
         if path.suffix.lower() not in TIFF:
+            shape = decode_pixels(path.read_bytes(), path).shape
             return resolve(str(path), shape, "YXC"[: len(shape)], "", self.n_channels, one_frame=True)
         with opened(path) as tiff:
             series = tiff.series[0]
