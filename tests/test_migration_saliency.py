@@ -179,6 +179,20 @@ def test_maps_of_monais_networks() -> None:
     assert cam.numpy() == pytest.approx(wide.numpy(), abs=1e-6)
 
 
+def test_the_last_stage_of_a_vgg_is_before_its_last_pooling() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(True),
+        nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1),
+    )  # fmt: skip
+    x = images(2)
+    assert torch.equal(saliency.grad_cam(net, x), saliency.grad_cam(net, x, layer=net[4]))
+    assert not torch.equal(saliency.grad_cam(net, x), saliency.grad_cam(net, x, layer=net[5]))
+    # where the last convolution sees one pixel, the stage before it counts
+    deep = nn.Sequential(*net[:6], nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5, 1))
+    assert torch.equal(saliency.grad_cam(deep, x), saliency.grad_cam(deep, x, layer=deep[4]))
+
+
 def test_no_images_and_refusals() -> None:
     net, x = network(), images()
     assert saliency.grad_cam(net, x[:0]).shape == (0, 8, 8)
@@ -208,7 +222,11 @@ def test_share_ahead_by_hand() -> None:
     assert np.isnan(found[4])  # nothing to share
     assert np.isnan(saliency.front_share(field[:1], [[0, 0]])[0])
     # y points down, as rows do
-    assert saliency.front_share(np.array([[[0, 0], [1, 1]]]), [[0, 1]]) == pytest.approx([1])
+    assert saliency.front_share(np.swapaxes(field[:2], 1, 2), [[0, 1], [0, 1]]) == pytest.approx([1, 0.75])
+    # of an even side the middle pixel is the second of the two, and the first line has no partner
+    even = np.zeros((2, 4, 4))
+    even[0, 2, 2], even[0, 0, 0], even[1] = 1, 5, 1
+    assert saliency.front_share(even, [[1, 0], [1, 0]]) == pytest.approx([0.5, 0.5])
     with pytest.raises(ValueError, match="absolute values"):
         saliency.front_share(-field, np.ones((5, 2)))
     with pytest.raises(ValueError, match=r"directions \(n, 2\)"):

@@ -179,7 +179,7 @@ def saliency_sheet(
         cams: `(n, H, W)` of `saliency.grad_cam`; each on its own scale.
         gradients: `(n, C, H, W)` of `saliency.integrated_gradients`; summed over channels, each on its own scale.
         titles: One for each cell.
-        directions: `(n, 2)` movement in x and y (px), drawn as an arrow from the middle.
+        directions: `(n, 2)` movement in x and y (px), drawn as an arrow from the centroid, pixel (H // 2, W // 2).
         mode: For which the maps show evidence.
 
     Raises:
@@ -230,7 +230,7 @@ def _arrow(axis: Axes, move: NDArray[np.float64], shape: tuple[int, ...]) -> Non
     length = float(np.hypot(*move))
     if length > 0:
         height, width = shape
-        start = np.array([(width - 1) / 2, (height - 1) / 2])
+        start = np.array([width // 2, height // 2])
         end = start + move / length * 0.36 * min(height, width)
         look = {"arrowstyle": "-|>,head_width=0.25,head_length=0.45", "color": "white", "linewidth": 1.4}
         axis.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops={**look, "shrinkA": 0, "shrinkB": 0})

@@ -32,9 +32,9 @@ def grad_cam(
         network: `(n, C, H, W)` to `(n,)` or `(n, 1)` logits; its modes are as before afterwards.
         images: `(n, C, H, W)`, normalised as in training, on the network's device.
         mode: The mode for which evidence is shown, one of `labels.MODES`.
-        layer: Whose output is A. By default the last one to give maps of more than one pixel: what is averaged for
-            the linear layer, of a DenseNet all its concatenated channels. Where the layer behind it works in place, A
-            is what that one left.
+        layer: Whose output is A; where the layer behind it works in place, A is what that one left. By default the
+            last one to give maps as large as the last convolution's: of a VGG16 those before the last pooling, of a
+            DenseNet all its concatenated channels. Convolutions that give one pixel do not count.
         batch_size: Images at once.
 
     Returns:
@@ -51,7 +51,7 @@ def grad_cam(
             logits = _logits(network, part.detach().requires_grad_())
         if not seen:
             raise ValueError("network: no layer gave maps (n, K, h, w) of more than one pixel; name one as layer")
-        activation = seen[-1]
+        activation = seen[0]
         (gradient,) = torch.autograd.grad(sign * logits.sum(), activation)
         weights = gradient.mean((2, 3), keepdim=True)
         cam = (weights * activation.detach()).sum(1, keepdim=True).relu()
@@ -116,8 +116,8 @@ def front_share(maps: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
     """Which share of a map lies ahead of the cell's centroid, where it moves to: protrusions, not the tail.
 
     Args:
-        maps: `(n, H, W)`, 0 or more, centroid in the middle: of `grad_cam`, or integrated gradients without their
-            sign summed over channels.
+        maps: `(n, H, W)`, 0 or more, the centroid at pixel (H // 2, W // 2), as `patches.cut` has it: of `grad_cam`, or
+            integrated gradients without their sign summed over channels. Of an even side the first line is left out.
         directions: `(n, 2)` movement in x and y (px), such as the step to the next frame.
 
     Returns:
@@ -132,9 +132,11 @@ def front_share(maps: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"expected maps (n, H, W) and directions (n, 2), got {values.shape} and {moves.shape}")
     if values.size and values.min() < 0:
         raise ValueError(f"maps: expected 0 or more, got {values.min():g}; take absolute values first")
+    # as many pixels on each side of the middle one
+    values = values[:, 1 - values.shape[1] % 2 :, 1 - values.shape[2] % 2 :]
     height, width = values.shape[1:]
     y, x = np.mgrid[:height, :width]
-    ahead = moves[:, 0, None, None] * (x - (width - 1) / 2) + moves[:, 1, None, None] * (y - (height - 1) / 2)
+    ahead = moves[:, 0, None, None] * (x - width // 2) + moves[:, 1, None, None] * (y - height // 2)
     total = values.sum((1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         share = (values * (np.sign(ahead) + 1) / 2).sum((1, 2)) / total
@@ -155,12 +157,14 @@ def _evaluation(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _outputs(network: nn.Module, layer: nn.Module | None) -> Iterator[list[Tensor]]:
-    """The maps `(n, K, h, w)` that layers give, in the order in which they are done."""
+    """The last maps `(n, K, h, w)`, of more than one pixel, that are as large as the last convolution's."""
     seen: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-            seen.append(output)
+    def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] * output.shape[3] < 2:
+            return
+        if not seen or isinstance(module, nn.Conv2d) or output[0, 0].numel() >= seen[0][0, 0].numel():
+            seen[:] = [output]
 
     handles = [module.register_forward_hook(keep) for module in (network.modules() if layer is None else [layer])]
     try:
