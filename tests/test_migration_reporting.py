@@ -112,7 +112,9 @@ def test_the_drafts_table(tmp_path: Path) -> None:
     one = found[(found["mode"] == "Switching") & (found["column"] == "MSE")].iloc[0]
     assert wide.loc[5, "Resnet18"] == f"{one['value']:.3f} ± {one['sd']:.3f}"
     assert wide.loc[6, "VGG16"] == "-"
-    assert {one["row"] for one in reporting.per_mode_rows("x", none)} == {"x, Continuous"}
+    few = reporting.per_mode_rows("x", none)
+    assert {one["row"] for one in few} == {"x, Continuous"}
+    assert few[0]["note"] == "one sequence, no interval; n counts sequences; 1 frame"
 
 
 def test_rows_beyond_the_paper_fit_the_schema(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def fig_1b(table: pd.DataFrame, z: float = 1.96) -> Figure:
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     require(table, ("cell", "frame", "label", "target", "mean", "epistemic"))
     if not len(table):
@@ -181,6 +182,7 @@ def fig_1b(table: pd.DataFrame, z: float = 1.96) -> Figure:
             axis.plot(frame, own["target"], "--", color="black", linewidth=1.1)
             axis.set_title(f"{cell}\n{kind}", fontsize=9, color=colour)
             axis.set_xlabel("frame")
+            axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes[0, 0].set(ylabel="0 continuous, 1 discontinuous", ylim=(-0.02, 1.02))
         grey = "#555555"  # of what has the colour of its cell's mode
         handles = [
@@ -228,12 +230,13 @@ def fig_1c(
     chosen = np.flatnonzero(since % every == 0)
     pictures = colours(values[chosen], order, limits)
     n_columns = min(n_columns, max(int((cell[chosen] == name).sum()) for name in kinds))
-    tile_in = (WIDTH_IN - 0.9) / n_columns
+    tile_in = min(1.1, (WIDTH_IN - 0.9) / n_columns)
     lines = [-(-int((cell[chosen] == name).sum()) // n_columns) for name in kinds]
+    height_in = tile_in * (1 + _ABOVE + _BELOW + 0.06) * sum(lines) + 0.32 * len(kinds) + 0.3
     with style():
         figure, axes = subplots(
             len(kinds), 1, squeeze=False, height_ratios=lines,
-            figsize=(WIDTH_IN, tile_in * (1 + _ABOVE + _BELOW + 0.06) * sum(lines) + 0.32 * len(kinds) + 0.3),
+            figsize=(max(5.4, n_columns * tile_in + 0.9), height_in),
         )  # fmt: skip
         for axis, (name, kind) in zip(axes[:, 0], kinds.items(), strict=True):
             own = np.flatnonzero(cell[chosen] == name)

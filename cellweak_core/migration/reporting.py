@@ -51,14 +51,11 @@ def fig_1a_rows(tables: Mapping[str, pd.DataFrame], n_resamples: int = 2000, see
     left, right, abstract = list[Row](), list[Row](), list[Row]()
     for network, table in tables.items():
         name = NAMES.get(network, network)
-        frames = f"{int(table['n'].sum())} frames"
+        frames = _many(int(table["n"].sum()), "frame")
         for one in over_sequences(table, ("MSE", *RATES), n_resamples, seed).to_dict("records"):
             share = one["column"] in RATES
             scale = 100.0 if share else 1.0
-            note = (
-                f"mean over sequences, sd {scale * one['sd']:.{2 if share else 4}f}; 95 % by resampling sequences; "
-                f"n counts sequences; {frames}"
-            )
+            note = f"{_over_sequences(one['n'], scale * one['sd'], 2 if share else 4)}; {frames}"
             numbers = {key: scale * one[key] for key in ("value", "low", "high")}
             row = {"row": name, **numbers, "n": int(one["n"]), "note": note}
             if not share:
@@ -138,8 +135,7 @@ def per_mode_rows(network: str, table: pd.DataFrame) -> list[Row]:
         out.append({
             "item": DRAFT, "row": f"{NAMES.get(network, network)}, {one['mode']}", "column": one["column"],
             **{key: one[key] for key in ("value", "low", "high")}, "n": int(one["n"]), "unit": UNITS[one["column"]],
-            "note": f"mean over sequences, sd {one['sd']:.4f}; 95 % by resampling sequences; n counts sequences; "
-                    f"{one['n_frames']} frames{target}",
+            "note": f"{_over_sequences(one['n'], one['sd'], 4)}; {_many(one['n_frames'], 'frame')}{target}",
         })  # fmt: skip
     return out
 
@@ -260,8 +256,18 @@ def _estimate(item: str, row: str, column: str, one: Estimate, unit: str, note: 
     return {
         "item": item, "row": NAMES.get(row, row), "column": column, "value": one.value, "low": one.low,
         "high": one.high, "n": one.n_frames, "unit": unit,
-        "note": f"{note}; {one.n_cells} cells{undefined}",
+        "note": f"{note}; {_many(one.n_cells, 'cell')}{undefined}",
     }  # fmt: skip
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _over_sequences(n: int, sd: float, digits: int) -> str:
+    if n < 2:
+        return "one sequence, no interval; n counts sequences"
+    return f"mean over sequences, sd {sd:.{digits}f}; 95 % by resampling sequences; n counts sequences"
 
 
 def _plus_minus(value: float, sd: float, digits: int) -> str:
