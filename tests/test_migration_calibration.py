@@ -215,6 +215,13 @@ def test_stability_is_the_literal_one() -> None:
     assert found.iloc[-1, 1:].tolist() == pytest.approx([0, 0, np.mean(variances), 1, 0], abs=1e-12)
 
 
+def test_the_borders_of_the_ranges_belong_to_the_modes() -> None:
+    samples = [[0.4, 0.6, 0.45], [0.2, 0.8, 0.2]]  # the third frame is uncertain in the first sample only
+    found = calibration.stability(samples, [1], n_orders=40)
+    assert 0 < found.loc[0, "other range"] < 1 / 3
+    assert calibration.stability([one[:2] for one in samples], [1], n_orders=40).loc[0, "other range"] == 0
+
+
 def test_more_samples_are_steadier_by_the_square_root() -> None:
     samples = 0.5 + 0.1 * np.random.default_rng(0).normal(size=(1000, 400))
     found = calibration.stability(samples, [10, 40], n_orders=10).set_index("T")

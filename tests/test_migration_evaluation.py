@@ -134,9 +134,9 @@ def test_targets_of_unknown_frames_lie_between_their_neighbours() -> None:
     nan = np.nan
     # rows in no order: frames 0..5 of a are nan .2 nan nan .8 nan, of b nan only
     found = evaluation.interpolated(
-        [nan, nan, 0.2, nan, 0.8, nan, nan], list("aaaaaab"), [0, 2, 1, 3, 4, 5, 0]
+        [nan, nan, 0.8, nan, 0.2, nan, nan], list("aaaaaab"), [0, 2, 4, 3, 1, 5, 0]
     )  # fmt: skip
-    assert found[:6] == pytest.approx([0.2, 0.4, 0.2, 0.6, 0.8, 0.8])
+    assert found[:6] == pytest.approx([0.2, 0.4, 0.8, 0.6, 0.2, 0.8])
     assert np.isnan(found[6])
 
 
