@@ -10,6 +10,9 @@ sigmoid); T = 50. Both parts add up to `y_bar (1 - y_bar)`.
 What is slow about T passes is what is done T times without need: each pass of one image moves all weights and draws as
 many random numbers as there are activations. Here a sample's masks serve all images (`dropout.Masks`), a batch has many
 images, or many samples of few, in bf16, channels last, and the first convolution is computed once.
+Deviation: theta_t of the migration networks is one draw for all images, as the equation has it; Keras draws anew for
+each. An image's own mean and variances are distributed alike; samples of two images are correlated (0.4 in a narrow
+DenseNet), so that y_t of a sequence is one network's view of it, and a mean over images keeps some Monte Carlo error.
 """
 
 from __future__ import annotations
