@@ -1,5 +1,6 @@
 """Predictions against a literal loop over images and samples; equations; what a batch must not change; bad input."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ EXACT: dict[str, Any] = {"device": "cpu", "precision": "32-true"}
 PX = 32
 
 
+@cache
 def trained(name: str, n_channels: int = 2, width: float = 0.07, **own: float) -> dict[str, Any]:
     """A network that has seen some patches, so that its batch normalisation has statistics of its own."""
     architecture = {"network": name, "n_channels": n_channels, "width": width, **own}
     torch.manual_seed(0)
     network = networks.build(architecture).train()
     with torch.no_grad():
-        for k in range(30):
+        for k in range(20):
             network(normalised(pixels(8, n_channels, seed=k).float()))
     return {"architecture": architecture} | {f"model.{name}": value for name, value in network.state_dict().items()}
 
@@ -148,7 +150,7 @@ def test_bf16_is_within_the_monte_carlo_error(name: str) -> None:
 
 def test_masks_shared_by_images_are_as_good_as_masks_of_their_own() -> None:
     # many samples of each kind, of torch's own dropout and of ours: two means and two variances that agree
-    result, images = trained("densenet40"), normalised(pixels(4).float())
+    result, images = trained("vgg16"), normalised(pixels(4).float())
     network = networks.build(result["architecture"]).eval()
     network.load_state_dict({name.removeprefix("model."): v for name, v in result.items() if name != "architecture"})
     ours = sampled(network, images, 400, 100, seed=2)
@@ -220,5 +222,14 @@ def test_bad_input() -> None:
     broken[1, 0, 0, 0] = np.inf
     with pytest.raises(DataError, match="row 1 has pixels that are not finite"):
         predict(broken, [0, 1], result, 2, **EXACT)
-    with pytest.raises(IndexError):
-        predict(patches, [2], result, 2, **EXACT)
+    for rows in ([2], [-1], [0, 5]):
+        with pytest.raises(IndexError, match="expected 0 to 1"):
+            predict(patches, rows, result, 2, **EXACT)
+    with pytest.raises(ValueError, match=r"positions \(n,\) or a mask of 2 rows, got float64"):
+        predict(patches, [0.5], result, 2, **EXACT)
+
+
+def test_a_mask_is_its_rows() -> None:
+    result, patches = trained("vgg16"), pixels(4).numpy()
+    found = predict(patches, np.array([False, True, False, True]), result, 3, **EXACT)
+    np.testing.assert_array_equal(found["mean"], predict(patches, [1, 3], result, 3, **EXACT)["mean"])

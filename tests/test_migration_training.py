@@ -13,6 +13,7 @@ from torch import Tensor
 from cellweak_core.files import DataError
 from cellweak_core.migration import training
 from cellweak_core.migration.augmentation import VARIANTS, augmented, normalised, varied
+from cellweak_core.migration.dropout import rates
 from cellweak_core.migration.losses import log_cosh
 from cellweak_core.migration.networks import build
 from cellweak_core.parallel import map_runs
@@ -169,6 +170,17 @@ def test_same_seed_same_weights_killed_or_not(own: dict[str, Any], shared: dict[
     assert not same(whole, training.train({**run, "seed": 2}, shared, tmp_path / "c.ckpt"))
 
 
+@pytest.mark.parametrize("name", training.AUTHORS)
+def test_the_authors_rates_grow_by_stage(name: str, shared: dict[str, Any], tmp_path: Path) -> None:
+    run = {**TINY, **training.AUTHORS[name], "network": name, "steps": 1}
+    found = rates(build(training.train(run, shared, tmp_path / "a.ckpt")["architecture"]))
+    of_stage = {"resnet18": [0.05, 0.07, 0.09, 0.11, 0.13], "densenet40": [0.05, 0.06, 0.07, 0.08, 0.09]}[name]
+    assert sorted({round(rate, 6) for rate in found.values()}) == of_stage
+    assert {key.split(".")[1]: round(rate, 6) for key, rate in found.items()} == {
+        str(k): rate for k, rate in enumerate(of_stage)
+    }
+
+
 def test_result_is_what_the_other_rooms_take(shared: dict[str, Any], tmp_path: Path) -> None:
     found = training.train({**TINY, "fold": 2, "cap": 0.4}, shared, tmp_path / "a.ckpt")
     assert found["architecture"] == {
@@ -248,6 +260,7 @@ def test_learning_rate_falls_and_filters_decay(shared: dict[str, Any], tmp_path:
     assert all(decays == [0.3, 0.0] for _, *decays in rates)
 
 
+@pytest.mark.slow
 def test_a_narrow_network_learns_the_modes(tmp_path: Path) -> None:
     pixels, targets = bars(120)
     shared = {"folder": str(written(tmp_path / "p", pixels)), "digest": "", "targets": targets}

@@ -53,7 +53,7 @@ def predict(
 
     Args:
         patches: `(N, C, s, s)` of any real type, as `patches.load` gives them; read a batch at a time.
-        rows: `(n,)` rows of them, in any order.
+        rows: `(n,)` rows of them, in any order; or a mask of all of them.
         trained: `architecture` and `model.*`, as `training.train` returns them.
         n_samples: T, passes with dropout on.
         batch_size: Images times samples in a pass. Masks do not depend on it; the order of sums in a convolution may,
@@ -67,12 +67,13 @@ def predict(
         `mean`, `epistemic` and `aleatoric`, `(n,)` each (see `parts_of`); with `keep` also `samples` `(T, n)`, the y_t.
 
     Raises:
-        ValueError: `n_samples` or `batch_size` below 1.
+        ValueError: `n_samples` or `batch_size` below 1; neither rows nor a mask.
+        IndexError: No such row.
         DataError: Patches of another number of channels than the network's, or too small; pixels that are not finite.
     """
     if n_samples < 1 or batch_size < 1:
         raise ValueError(f"expected n_samples and batch_size of 1 or more, got {n_samples} and {batch_size}")
-    fabric, own = make_fabric(device, precision), np.asarray(rows, np.int64).reshape(-1)
+    fabric, own = make_fabric(device, precision), _positions(rows, np.shape(patches)[0])
     network = rebuilt(trained, build).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if precision == "bf16-mixed":
         # What autocast would do in each pass
@@ -99,6 +100,17 @@ def predict(
                 if name in of:
                     of[name][..., at] = values
     return of
+
+
+def _positions(rows: ArrayLike, n: int) -> NDArray[np.int64]:
+    asked = np.asarray(rows)
+    if asked.dtype == bool and asked.shape == (n,):
+        return np.flatnonzero(asked)
+    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+        raise ValueError(f"rows: expected positions (n,) or a mask of {n} rows, got {asked.dtype} {asked.shape}")
+    if asked.size and not 0 <= asked.min() <= asked.max() < n:
+        raise IndexError(f"rows {asked.min()} to {asked.max()}, expected 0 to {n - 1}")
+    return asked.astype(np.int64)
 
 
 @torch.no_grad()
