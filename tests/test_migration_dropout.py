@@ -272,7 +272,8 @@ def test_the_first_convolution_is_computed_once_for_equal_images() -> None:
 
 
 def test_a_first_convolution_without_dropout_is_not_spoilt_by_what_works_in_place() -> None:
-    network = with_dropout(plain(2), 0.0, 0.5, 0.5)
-    masks, x = Masks(0), images(2)
+    given = plain(2)
+    given[1] = nn.LeakyReLU(0.5, inplace=True)
+    network, masks, x = with_dropout(given, 0.0, 0.5, 0.5), Masks(0), images(2)
     first = drawn(network, x, masks, [0])
     assert torch.equal(drawn(network, x, masks, [0]), first)

@@ -246,6 +246,24 @@ def test_validation_loss_is_the_folds_with_dropout_on(shared: dict[str, Any], tm
         )
 
 
+def test_every_step_has_variants_of_its_own(shared: dict[str, Any], tmp_path: Path) -> None:
+    seen, again = list[Tensor](), training.augmented
+
+    def watched(patches: Tensor, source: torch.Generator) -> Tensor:
+        before = source.get_state()
+        seen.append(torch.randint(VARIANTS, (len(patches),), generator=source))
+        source.set_state(before)
+        return again(patches, source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "augmented", watched)
+        training.train({**TINY, "batch_size": 9}, shared, tmp_path / "a.ckpt")
+        assert len(torch.stack(seen).unique(dim=0)) == 6
+        assert len(torch.cat(seen).unique()) > 25
+        training.train({**TINY, "augmented": False}, shared, tmp_path / "b.ckpt")
+    assert len(seen) == 6
+
+
 def test_learning_rate_falls_and_filters_decay(shared: dict[str, Any], tmp_path: Path) -> None:
     rates, again = list[list[float]](), torch.optim.Adam.step
 
