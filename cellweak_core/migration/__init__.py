@@ -15,20 +15,28 @@ from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .data import Films, load
+    from .dropout import with_dropout
     from .labels import ramps
     from .motion import modes
+    from .networks import build
     from .patches import cut
+    from .prediction import predict
     from .splits import grouped
+    from .training import train
 
-__all__ = ["Films", "cut", "grouped", "load", "modes", "ramps"]
+__all__ = ["Films", "build", "cut", "grouped", "load", "modes", "predict", "ramps", "train", "with_dropout"]
 
 _HOME = {
     "Films": "data",
+    "build": "networks",
     "cut": "patches",
     "grouped": "splits",
     "load": "data",
     "modes": "motion",
+    "predict": "prediction",
     "ramps": "labels",
+    "train": "training",
+    "with_dropout": "dropout",
 }
 
 
