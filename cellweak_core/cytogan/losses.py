@@ -67,7 +67,7 @@ def squared_error(images: Tensor, repeated: Tensor) -> Tensor:
         images: `(n, C, H, W)` in [-1, 1], which is why a quarter of their squared difference is taken.
         repeated: As `images`.
     """
-    return (images - repeated).square().flatten(1).sum(1).mean() / 4
+    return F.mse_loss(repeated, images, reduction="sum") / (4 * len(images))
 
 
 def kl_divergence(mean: Tensor, log_sd: Tensor) -> Tensor:
