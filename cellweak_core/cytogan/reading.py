@@ -85,7 +85,8 @@ def require_contrast(crops: Crops, rows: NDArray[np.int64], scaling: str) -> Non
         CellweakWarning: Half of the cells have no pixel darker than half of their brightest: an offset lies below them.
 
     Raises:
-        DataError: Crops that are not square, no cells, pixels that are no light (as `Crops.checked`).
+        DataError: Crops that are not square, no cells, cells without any contrast, pixels that are no light (as
+            `Crops.checked`).
     """
     height, width = crops.size
     if height != width:
@@ -95,6 +96,8 @@ def require_contrast(crops: Crops, rows: NDArray[np.int64], scaling: str) -> Non
     pixels = crops.checked(rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT])
     low, high = pixels.min((2, 3)).astype(float), pixels.max((2, 3)).astype(float)
     seen = high > low
+    if not seen.any():
+        raise DataError(f"{crops.name}: {len(low)} cells looked at, each of one value all over; nothing to learn of them")
     for k, name in enumerate(crops.channels):
         share = low[seen[:, k], k] / high[seen[:, k], k]
         if scaling == "maximum" and len(share) and np.median(share) > FAINT:

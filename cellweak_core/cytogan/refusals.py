@@ -12,6 +12,7 @@ from .conditions import conditions
 from .latent import LEAST as LEAST_NOISE
 from .mechanisms import SITE
 from .pictures import MAPPING_NAMES
+from .reading import require_contrast as require_contrast
 from .variants import MODELS, SCALINGS
 
 LEAST_PX = 32
