@@ -97,7 +97,7 @@ def require_contrast(crops: Crops, rows: NDArray[np.int64], scaling: str) -> Non
     low, high = pixels.min((2, 3)).astype(float), pixels.max((2, 3)).astype(float)
     seen = high > low
     if not seen.any():
-        raise DataError(f"{crops.name}: {len(low)} cells looked at, each of one value all over; nothing to learn of them")
+        raise DataError(f"{crops.name}: {len(low)} cells looked at, each of one value all over; nothing to learn")
     for k, name in enumerate(crops.channels):
         share = low[seen[:, k], k] / high[seen[:, k], k]
         if scaling == "maximum" and len(share) and np.median(share) > FAINT:
