@@ -1,10 +1,11 @@
 """Labels: which cells train and which check, classes that nobody trains, replicates that are not there."""
 
+import numpy as np
 import pytest
 
 from cellweak_core.files import DataError
 from cellweak_core.screens.crops import Crops
-from cellweak_core.screens.labels import treatment_labels
+from cellweak_core.screens.labels import held_out_cells, treatment_labels
 from cellweak_core.screens.simulate import Plan, simulate_screen
 
 FEW = Plan(n_mechanisms=2, compounds=2, doses=1, batches=2, replicates=2, cells=4, controls=2, size_px=32)
@@ -43,3 +44,17 @@ def test_labels_that_cannot_be(screen: Crops) -> None:
         treatment_labels(screen.cells.drop(columns="replicate"), [1])
     with pytest.raises(DataError, match="no treated cell is left"):
         treatment_labels(screen.cells, [1, 2])
+
+
+def test_a_cell_of_unknown_replicate_trains(screen: Crops) -> None:
+    """A gap makes numbers of whole ones, 1.0 and 2.0."""
+    cells = screen.cells.assign(replicate=screen.cells["replicate"].astype(float))
+    first = cells.index[~cells["control"] & (cells["replicate"] == 2)][0]
+    cells.loc[first, "replicate"] = np.nan
+    held = held_out_cells(cells, ["2"])
+    assert np.array_equal(held, (cells["replicate"] == 2).to_numpy())
+    labels = treatment_labels(cells, ["2"])
+    assert labels.train[first] >= 0
+    with pytest.raises(DataError, match="no replicate 7 to hold out; found 1, 2"):
+        treatment_labels(cells, ["7"])
+    assert not held_out_cells(cells, []).any()

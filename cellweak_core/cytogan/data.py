@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
+from ..screens import labels
 from ..screens.crops import Crops, load_crops
-from ..screens.labels import treatment_labels
 from ..screens.opening import described, drawn, kind_of
 from ..screens.simulate import Plan, simulate_screen
 from .pictures import colour_channels
@@ -68,15 +68,10 @@ def held_out_cells(cells: pd.DataFrame, held_out: Sequence[object]) -> NDArray[n
     """Cells of the replicates that are held out, `(n,)`: they train nothing.
 
     Raises:
-        DataError: No such replicate, or no column replicate; all cells are held out.
+        DataError: No such replicate, or no column replicate; no treated cell is left to train on.
     """
-    if not held_out:
-        return np.zeros(len(cells), bool)
-    labels = treatment_labels(cells, held_out)  # refuses what is not there
-    held = cells["replicate"].astype(str).isin([str(one) for one in held_out]).to_numpy()
-    if held.all() or not (labels.train >= 0).any():
-        raise DataError("cells: all are held out, none is left to train on; hold fewer replicates out (-p held_out)")
-    return held
+    labels.treatment_labels(cells, held_out)  # refuses what cannot be
+    return labels.held_out_cells(cells, held_out)
 
 
 def overview(crops: Crops, held: NDArray[np.bool_], side_px: int) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import DataError
+from .metadata import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,20 +55,34 @@ def treatment_labels(
     control = cells["control"].to_numpy(bool)
     name = cells[column] if column else cells["compound"] + " " + cells["concentration"].map("{:g}".format)
     codes, classes = pd.factorize(name.where(~control if among is None else ~control & among), sort=True)
-    held = np.zeros(len(cells), bool)
-    if held_out:
-        if "replicate" not in cells:
-            raise DataError(
-                "cells: no column replicate, of which some are to be held out; add it, or hold none out "
-                "(-p held_out '[]')"
-            )
-        held = cells["replicate"].astype(str).isin([str(one) for one in held_out]).to_numpy()
-        if not held.any():
-            known = ", ".join(sorted(cells["replicate"].astype(str).unique()))
-            raise DataError(f"cells: no replicate {', '.join(map(str, held_out))} to hold out; found {known}")
+    held = held_out_cells(cells, held_out)
     trains = np.where(held, -1, codes)
     if not (trains >= 0).any():
         hint = "hold fewer replicates out (-p held_out '[]')" if held.any() else "all cells are controls (-p controls)"
         raise DataError(f"cells: no treated cell is left to train on; {hint}")
     seen = np.isin(codes, trains[trains >= 0])
     return Labels(trains, np.where(held & seen & (codes >= 0), codes, -1), tuple(map(str, classes)))
+
+
+def held_out_cells(cells: pd.DataFrame, held_out: Sequence[object]) -> NDArray[np.bool_]:
+    """Cells of the replicates that are held out, `(n,)`; a cell of unknown replicate is not.
+
+    Args:
+        cells: As `treatment_labels`.
+        held_out: As `treatment_labels`.
+
+    Raises:
+        DataError: Replicates are to be held out and there is no such column, or no such replicate.
+    """
+    if not held_out:
+        return np.zeros(len(cells), bool)
+    if "replicate" not in cells:
+        raise DataError(
+            "cells: no column replicate, of which some are to be held out; add it, or hold none out (-p held_out '[]')"
+        )
+    replicate = as_text(cells["replicate"])
+    held = replicate.isin([str(one) for one in held_out]).to_numpy(bool)
+    if not held.any():
+        known = ", ".join(sorted(replicate.dropna().unique()))
+        raise DataError(f"cells: no replicate {', '.join(map(str, held_out))} to hold out; found {known}")
+    return held
