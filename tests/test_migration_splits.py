@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cellweak_core.files import DataError
 from cellweak_core.migration.labels import MODES, UNKNOWN, ramps
-from cellweak_core.migration.splits import grouped, require_apart
+from cellweak_core.migration.splits import grouped, require_apart, sides
 
 
 def points(n_continuous: int, n_discontinuous: int, n_switching: int = 0, seed: int = 0) -> pd.DataFrame:
@@ -42,6 +42,35 @@ def test_no_cell_is_on_two_sides_and_every_side_has_both_modes(a: int, b: int, c
     for mode in (False, True):
         n = int((modes == mode).sum())
         assert int((modes[tested] == mode).sum()) == max(1, int(np.floor(0.2 * n + 0.5)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_one_switching_cell_at_least_is_tested_where_there_are_two(n: int) -> None:
+    found = []
+    for seed in range(12):
+        table = points(12, 12, n, seed)
+        fold_of = grouped(table, ramps(table), 3, 0.2, seed)
+        known = table[table["label"] != UNKNOWN]
+        both = known.groupby("cell")["label"].nunique() > 1
+        tested = int(both[table["cell"][fold_of == -1].unique()].sum())
+        found.append(tested)
+        assert tested or both.sum() < 2  # the only one may train
+    assert n == 1 or sum(found) >= 8
+
+
+def test_frames_without_a_target_are_on_their_cells_side() -> None:
+    table = points(8, 8)
+    alone = table["cell"] == "f/0"
+    table.loc[alone, "label"] = UNKNOWN
+    fold_of = grouped(table, ramps(table), 2)
+    found = sides(fold_of, table["cell"])
+    assert (found[alone] == -2).all()
+    assert (found[~alone] != -2).all()
+    assert np.array_equal(found[fold_of != -2], fold_of[fold_of != -2])
+    assert (pd.Series(found).groupby(table["cell"]).nunique() == 1).all()
+    assert sides([0, 1], ["a", "b"]).tolist() == [0, 1]
+    with pytest.raises(DataError, match="cell a is in the test and fold 1"):
+        sides([1, -1], ["a", "a"])
 
 
 def test_folds_are_balanced_in_frames() -> None:

@@ -129,6 +129,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"folder": str(folder), "digest": "a", "fold_of": fold_of, "targets": targets}
 
 
+def test_a_cell_in_training_and_in_the_test_is_refused(shared: dict[str, Any], tmp_path: Path) -> None:
+    pixels, targets = bars(N)
+    folder = written(tmp_path / "two", pixels)
+    table = pd.read_csv(folder / "points.csv")
+    table.loc[1, "cell"] = table.loc[0, "cell"]  # one tests, one trains
+    table.to_csv(folder / "points.csv", index=False)
+    with pytest.raises(DataError, match="cell a/0 is in the test and fold 0"):
+        training.train(TINY, shared | {"folder": str(folder), "targets": targets}, tmp_path / "a.ckpt")
+
+
 def weights(result: dict[str, Any]) -> dict[str, Tensor]:
     return {name: torch.as_tensor(value) for name, value in result.items() if name.startswith("model.")}
 

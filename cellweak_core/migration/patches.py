@@ -16,6 +16,7 @@ from ..files import DataError, atomic_path
 from ..tables import read_csv, write_csv
 from .data import Films
 from .labels import MODES, UNKNOWN
+from .points import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,8 @@ def write(films: Films, folder: str | Path, size_px: int = SIZE_PX, border: str 
         for k, patch in _patches(films, wanted, size_px, border):
             file.seek(start + k * each)
             file.write(np.ascontiguousarray(patch, dtype).data)
-    write_csv(films.points, root / TABLE)
+    # what simulated films know of their cells beside is not for patches, and would come back as text
+    write_csv(films.points[[name for name in COLUMNS if name in films.points]], root / TABLE)
     return root
 
 

@@ -30,8 +30,9 @@ def grouped(
 
     Gupta 2020, Sec. 2: relative class frequencies "are approximately balanced in each fold", images of a cell are not
     in both training and validation, and whole sequences are kept for independent testing (31 of 133, a share of 0.23).
-    A cell's mode is that of most of its frames. Of each mode the same share of cells is drawn for the test; the rest
-    goes to scikit-learn's `StratifiedGroupKFold`, which balances frames.
+    A cell's mode is that of most of its frames. Of each mode the same share of cells is drawn for the test, and where
+    two or more cells switch, one at least of them; the rest goes to scikit-learn's `StratifiedGroupKFold`, which
+    balances frames.
 
     Args:
         points: Of `data.Films`.
@@ -72,6 +73,12 @@ def grouped(
         if n - n_test < n_folds:
             raise DataError(_too_few(k, n, n_test, n_folds))
         tested[rng.choice(np.flatnonzero(mode == k), n_test, replace=False)] = True
+    switching = (share > 0) & (share < 1)
+    if test_share and switching.sum() > 1 and not tested[switching].any():
+        # of few switching cells none may be drawn, and then no figure has one
+        chosen = rng.choice(np.flatnonzero(switching))
+        tested[rng.choice(np.flatnonzero(tested & (mode == mode[chosen])))] = False
+        tested[chosen] = True
     out = np.full(len(points), NONE, np.int64)
     out[known[tested[of_row]]] = TEST
     others = np.flatnonzero(~tested[of_row])
@@ -80,6 +87,26 @@ def grouped(
         out[known[others[held]]] = fold
     require_apart(out, points["cell"])
     return out
+
+
+def sides(fold_of: ArrayLike, cells: ArrayLike) -> Ints:
+    """The part of each row's cell, so that a frame without a target is predicted by networks that never saw its cell.
+
+    Args:
+        fold_of: `(n,)` of `grouped`.
+        cells: `(n,)` cell of each row.
+
+    Returns:
+        `(n,)`: as `fold_of`, and -2 only for cells none of whose frames has a target.
+
+    Raises:
+        ValueError, DataError: As `require_apart`.
+    """
+    require_apart(fold_of, cells)
+    parts, names = np.asarray(fold_of, np.int64), np.asarray(cells).astype(str)
+    known = parts != NONE
+    part_of = dict(zip(names[known].tolist(), parts[known].tolist(), strict=True))
+    return np.array([part_of.get(name, NONE) for name in names.tolist()], np.int64)
 
 
 def _too_few(mode: int, n: int, n_test: int, n_folds: int) -> str:

@@ -33,6 +33,7 @@ from .dropout import Masks, sampling
 from .losses import log_cosh, parameter_groups
 from .networks import DEFAULTS as ARCHITECTURE
 from .networks import build
+from .splits import require_apart
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -80,8 +81,8 @@ def train(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
 
     Raises:
         ValueError: An unknown name or word in `run`; as `networks.build`.
-        DataError: Columns of another length than the patches; no row to train on, or of one mode only; targets outside
-            of [0, 1]; pixels that are not finite.
+        DataError: A cell in two parts (`splits.require_apart`); columns of another length than the patches; no row to
+            train on, or of one mode only; targets outside of [0, 1]; pixels that are not finite.
     """
     settings = _settings(run)
     fabric = make_fabric(settings["device"], settings["precision"])
@@ -92,9 +93,10 @@ def train(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -
 def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, checkpoint: Path) -> dict[str, Any]:
     from .patches import load
 
-    patches, _ = load(shared["folder"])
+    patches, points = load(shared["folder"])
     targets, device, seed = np.asarray(shared["targets"], np.float64), fabric.device, run["seed"]
     training, validating = rows_of(shared["fold_of"], targets, run["fold"], len(patches))
+    require_apart(shared["fold_of"], points["cell"])
     labels = np.full(len(patches), -1)
     labels[training] = targets[training] > 0.5 if run["balanced"] else 0
     sampler = BalancedSampler(labels)
