@@ -1,13 +1,15 @@
 """The book's look: one style for every figure, one colour per method, grids of images, numbered tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .files import atomic_path
 from .markdown import myst_table
-from .tables import html_table
+from .tables import html_table, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,6 +167,29 @@ def subplots(*args: Any, **kwargs: Any) -> "tuple[Figure, Any]":  # noqa: ANN401
     import matplotlib.pyplot as plt
 
     return plt.subplots(*args, **kwargs)
+
+
+def write_pages(path: "str | Path", table: "pd.DataFrame", pages: "Iterable[Figure]") -> "tuple[Path, Path]":
+    """Figures as the pages of one PDF, and a table as CSV beside it, each whole or not at all.
+
+    Args:
+        path: Of the PDF; the CSV has its name with another ending.
+        table: What the pages show.
+        pages: Each is closed once it is written, so that a generator of them holds one at a time.
+
+    Returns:
+        The two paths.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    path = Path(path)
+    # without dates the same pages have the same bytes
+    with atomic_path(path) as part, PdfPages(part, metadata={"CreationDate": None}) as pdf:
+        for figure in pages:
+            pdf.savefig(figure)
+            plt.close(figure)
+    return path, write_csv(table, path.with_suffix(".csv"))
 
 
 def sentence(text: str) -> "Figure":

@@ -68,6 +68,23 @@ def random_source(seed: int, device: torch.device | str = "cpu") -> torch.Genera
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def derived_seed(*parts: int) -> int:
+    """A seed of its own for each draw: a run's seed, a step, what is drawn. Alike parts give alike seeds."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def with_defaults(run: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run: its own, and the defaults for the rest.
+
+    Raises:
+        ValueError: A name that has no default.
+    """
+    unknown = sorted(set(run) - set(defaults))
+    if unknown:
+        raise ValueError(f"run: unknown {', '.join(unknown)}; expected any of {', '.join(defaults)}")
+    return {**defaults, **run}
+
+
 def shared_tensor(array: ArrayLike) -> Tensor:
     """A tensor on the array's own memory, not to be written to.
 

@@ -12,6 +12,7 @@ import pytest
 
 from cellweak_core.embeddings import drawing, sheets
 from cellweak_core.files import DataError
+from cellweak_core.plotting import write_pages
 from cellweak_core.screens import match_treatments, matching
 
 
@@ -199,7 +200,7 @@ def test_the_files_are_the_same_each_time_and_leave_no_figure_open(tmp_path: Pat
 
     features, metadata = screen(5)
     found = sheets.neighbours(features, metadata, unmatched="keep")
-    paths = [sheets.write(tmp_path / name / "sheet.pdf", found, sheets.pages(found, {})) for name in ("a", "b")]
+    paths = [write_pages(tmp_path / name / "sheet.pdf", found, sheets.pages(found, {})) for name in ("a", "b")]
     assert [path.name for path in paths[0]] == ["sheet.pdf", "sheet.csv"]
     for first, second in zip(*paths, strict=True):
         assert first.read_bytes() == second.read_bytes()

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from cellweak_core.migration import calibration, evaluation, figures, review
+from cellweak_core.plotting import write_pages
 
 C, D, U = "continuous", "discontinuous", "unknown"
 
@@ -285,7 +286,7 @@ def test_the_review_files_are_the_same_each_time_and_leave_no_figure_open(tmp_pa
     np.save(tmp_path / "patches.npy", patches(len(table)))
     stored = np.load(tmp_path / "patches.npy", mmap_mode="r")
     found = review.queue(table, table["mean"], table["epistemic"], n_frames=5)
-    paths = [review.write(tmp_path / name / "review.pdf", found, review.pages(found, stored)) for name in "ab"]
+    paths = [write_pages(tmp_path / name / "review.pdf", found, review.pages(found, stored)) for name in "ab"]
     assert [path.name for path in paths[0]] == ["review.pdf", "review.csv"]
     for first, second in zip(*paths, strict=True):
         assert first.read_bytes() == second.read_bytes()

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from cellweak_core.files import CellweakWarning, FullDiskError
 from cellweak_core.training import (
     average_into,
+    derived_seed,
     learning_rate,
     make_fabric,
     random_source,
     run_steps,
     shared_tensor,
+    with_defaults,
 )
 
 
@@ -220,3 +222,16 @@ def test_moving_average_of_weights_and_counts() -> None:
     assert int(a.num_batches_tracked) == 7
     average_into(a, b, 0.0)
     assert same(list(a.state_dict().values()), list(b.state_dict().values()))
+
+
+def test_derived_seeds_are_apart_and_the_same_each_time() -> None:
+    seeds = [derived_seed(seed, i, what) for seed in range(3) for i in range(3) for what in range(3)]
+    assert len(set(seeds)) == 27
+    assert seeds == [derived_seed(seed, i, what) for seed in range(3) for i in range(3) for what in range(3)]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_settings_take_the_defaults_for_the_rest_and_refuse_other_names() -> None:
+    assert with_defaults({"b": 3}, {"a": 1, "b": 2}) == {"a": 1, "b": 3}
+    with pytest.raises(ValueError, match="run: unknown c, d; expected any of a, b"):
+        with_defaults({"d": 0, "c": 0}, {"a": 1, "b": 2})

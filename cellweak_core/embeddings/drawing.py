@@ -7,21 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ..plotting import COLOURS, bare, mosaic, require  # noqa: F401 - the last two for the wing's other files
+from ..composites import Array, Order, channel_limits, composite  # noqa: F401 - for the wing's other files
+from ..plotting import COLOURS, bare, mosaic, require  # noqa: F401 - the last two too
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = NDArray[Any]
-Order = Sequence[int | None]
 CONTROL = "#B9B9B9"  # controls in every figure
 INK, FAINT = "#333333", "#777777"
 UNKNOWN, OTHERS = "not known", "others"  # drawn as grey crosses
 MARKERS = "os^DvP"
 MOST = 24  # names that can be told apart; len(COLOURS) and len(MARKERS) meet again after as many
-_PERCENTILES = (1.0, 99.7)
 
 
 class Look(NamedTuple):
@@ -74,55 +72,6 @@ def named(labels: Sequence[object], control: ArrayLike) -> tuple[list[str], Arra
         kept.append(OTHERS)
     last = (UNKNOWN, OTHERS)
     return sorted(kept, key=lambda name: (name in last, as_people_sort(name))), texts
-
-
-def channel_limits(crops: ArrayLike) -> list[tuple[float, float]]:
-    """Black and white of each channel, over all crops `(n, C, H, W)`: 1st and 99.7th percentile."""
-    values = _crops(crops)
-    found = np.percentile(values, _PERCENTILES, axis=(0, 2, 3)) if len(values) else np.zeros((2, values.shape[1]))
-    return [(float(low), float(high)) for low, high in found.T]
-
-
-def composite(
-    crops: ArrayLike, order: Order | None = None, limits: Sequence[tuple[float, float]] | None = None
-) -> NDArray[np.uint8]:
-    """Crops as colour images, every channel on its own scale.
-
-    Args:
-        crops: `(n, C, H, W)` numbers of any unit.
-        order: Which channel is red, green and blue; None for no light. By default the first channel (DNA) is blue,
-            the second green, the third red; two channels are magenta and green, one is grey.
-        limits: Black and white of each channel, in the crops' unit; by default `channel_limits` of these crops.
-
-    Returns:
-        `(n, H, W, 3)` uint8.
-
-    Raises:
-        ValueError: Other axes; a channel that is not there; not a pair of limits for each channel.
-    """
-    values = _crops(crops)
-    n_channels = values.shape[1]
-    if order is None:
-        order = {1: (0, 0, 0), 2: (0, 1, 0)}.get(n_channels, (2, 1, 0))
-    if len(order) != 3 or any(k is not None and not 0 <= k < n_channels for k in order):
-        raise ValueError(f"order: expected three channels of 0 to {n_channels - 1}, or None, got {tuple(order)}")
-    limits = channel_limits(values) if limits is None else list(limits)
-    if len(limits) != n_channels:
-        raise ValueError(f"limits: expected {n_channels} pairs, one for each channel, got {len(limits)}")
-    out = np.zeros((*values.shape[:1], *values.shape[2:], 3), np.uint8)
-    for colour, channel in enumerate(order):
-        if channel is not None:
-            low, high = limits[channel]
-            shown = (values[:, channel].astype(np.float64) - low) / (high - low if high > low else 1.0)
-            out[..., colour] = np.round(255 * np.clip(shown, 0, 1))
-    return out
-
-
-def _crops(crops: ArrayLike) -> Array:
-    values = np.asarray(crops)
-    if values.ndim != 4 or values.dtype.kind not in "fiu" or values.shape[1] < 1:
-        raise ValueError(f"crops: expected numbers (n, C, H, W), got {values.dtype} of shape {values.shape}")
-    return values
 
 
 def show(axis: Axes, image: Array, title: str = "", **look: Any) -> None:  # noqa: ANN401 - imshow's

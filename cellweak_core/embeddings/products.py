@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..files import atomic_path
+from ..plotting import write_pages
 from ..screens.aggregation import mechanisms_of_treatments, treatment_profiles
 from ..screens.crops import Crops, rescaled
 from ..screens.exports import write_anndata
@@ -129,7 +130,7 @@ def write_sheet(
     for row, (compound, dose) in enumerate(zip(table["compound"], table["concentration"], strict=True)):
         own = groups[compound, dose]
         shown[row] = crops.raw(np.sort(rng.choice(own, min(n_crops, len(own)), replace=False)))
-    return sheets.write(Path(path), neighbours, sheets.pages(neighbours, shown, n_crops=n_crops))
+    return write_pages(path, neighbours, sheets.pages(neighbours, shown, n_crops=n_crops))
 
 
 def example_workflow(crops: Crops, files: Sequence[str], layer: str, transform: str, seed: int) -> dict[str, Any]:

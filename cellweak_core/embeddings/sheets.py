@@ -11,18 +11,15 @@ knows, which the matching does not take, may be a neighbour as well, and then it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cellweak_core.files import atomic_path
 from cellweak_core.screens.checks import codes, directions
 from cellweak_core.screens.matching import EXCLUDE, UNMATCHED, has_partner, nearest
 
 from ..plotting import bare, style
-from ..tables import write_csv
 from .drawing import FAINT, INK, Array, Order, composite, mosaic, require
 
 if TYPE_CHECKING:
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["composite", "neighbours", "pages", "write"]
+__all__ = ["composite", "neighbours", "pages"]
 
 RIGHT, WRONG = "#0072B2", "#D55E00"
 VERDICTS = {True: ("same mechanism", RIGHT), False: ("another mechanism", WRONG), None: ("", INK)}
@@ -210,26 +207,3 @@ def _name(one: pd.Series, prefix: str, unit: str) -> str:
 
     dose = one.get(f"{prefix}concentration")
     return f"{one[f'{prefix}compound']}" + ("" if dose is None or pd.isna(dose) or dose == 0 else f" {dose:g} {unit}")
-
-
-def write(path: str | Path, table: pd.DataFrame, figures: Iterator[Figure]) -> tuple[Path, Path]:
-    """Writes the pages as one PDF and the table as CSV beside it, each whole or not at all.
-
-    Args:
-        path: Of the PDF; the CSV has its name with another ending.
-        table: Of `neighbours`.
-        figures: Of `pages`; each is closed once it is written.
-
-    Returns:
-        The two paths.
-    """
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    path = Path(path)
-    # without dates the same sheet has the same bytes
-    with atomic_path(path) as part, PdfPages(part, metadata={"CreationDate": None}) as pdf:
-        for figure in figures:
-            pdf.savefig(figure)
-            plt.close(figure)
-    return path, write_csv(table, path.with_suffix(".csv"))

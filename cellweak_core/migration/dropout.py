@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..training import random_source
+from ..training import derived_seed, random_source
 from ..uncertainty import dropout_active
 
 N = TypeVar("N", bound=nn.Module)
@@ -191,7 +190,7 @@ class Masks:
 
     def draw(self, samples: Sequence[int]) -> None:
         """Of the passes that follow, each of `len(samples) n` images: all n for the first sample, for the second ..."""
-        self._sources, self._calls = [random_source(_seed(self.seed, t), self.device) for t in samples], 0
+        self._sources, self._calls = [random_source(derived_seed(self.seed, t), self.device) for t in samples], 0
 
     def convolved(self, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """The convolution; the first one of a pass, which no mask lies before, is kept for passes of equal images."""
@@ -211,10 +210,6 @@ class Masks:
         # In place but for what is kept: fresh memory is as dear as the product
         in_place = self._calls > 1 and not torch.is_grad_enabled()
         return scaled(own, keep, rate, own if in_place else None).flatten(0, 1)
-
-
-def _seed(seed: int, sample: int) -> int:
-    return int(np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager

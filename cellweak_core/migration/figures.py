@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import composites
 from ..plotting import COLOURS, bare, require, sentence, style, subplots
 from .evaluation import HIGH, LOW, OUTCOMES, SWITCHING, mode_of_cells
 from .figures_uncertainty import calibration, error_by_uncertainty, referral, saliency_sheet, stability
@@ -36,51 +37,23 @@ LETTERS = {MODES[0]: "C", MODES[1]: "D", UNKNOWN: "?"}
 BETWEEN = "#E4E4E4"  # the uncertain band
 MAP = "BrBG_r"  # of predictions: 0 green, 1 brown
 _PERCENTILES = (0.5, 99.7)
+_ORDER = (1, 0, 2)
 
 
 def channel_limits(patches: ArrayLike) -> list[tuple[float, float]]:
     """Black and white of each channel over all patches `(n, C, H, W)`: 0.5th and 99.7th percentile."""
-    values = _patches(patches)
-    found = np.percentile(values, _PERCENTILES, axis=(0, 2, 3)) if len(values) else np.zeros((2, values.shape[1]))
-    return [(float(low), float(high)) for low, high in found.T]
+    return composites.channel_limits(patches, _PERCENTILES)
 
 
 def colours(
-    patches: ArrayLike,
-    order: Sequence[int | None] | None = None,
-    limits: Sequence[tuple[float, float]] | None = None,
+    patches: ArrayLike, order: composites.Order | None = None, limits: Sequence[tuple[float, float]] | None = None
 ) -> NDArray[np.uint8]:
-    """Patches as colour pictures, every channel on its own scale.
+    """Patches as colour pictures, as `composites.composite`; limits by default `channel_limits` of these patches.
 
-    Args:
-        patches: `(n, C, H, W)` numbers of any unit.
-        order: Which channel is red, green and blue; None for no light. By default actin is red, adhesions green and
-            the membrane blue, of channels in the order adhesions, actin, membrane; two channels are magenta and green,
-            one is grey.
-        limits: Black and white of each channel; by default `channel_limits` of these patches.
-
-    Returns:
-        `(n, H, W, 3)` uint8.
-
-    Raises:
-        ValueError: Other axes; a channel that is not there; not a pair of limits for each channel.
+    Of channels in the order adhesions, actin, membrane, actin is red, adhesions green and the membrane blue.
     """
-    values = _patches(patches)
-    n_channels = values.shape[1]
-    if order is None:
-        order = {1: (0, 0, 0), 2: (0, 1, 0)}.get(n_channels, (1, 0, 2))
-    if len(order) != 3 or any(k is not None and not 0 <= k < n_channels for k in order):
-        raise ValueError(f"order: expected three channels of 0 to {n_channels - 1}, or None, got {tuple(order)}")
-    limits = channel_limits(values) if limits is None else list(limits)
-    if len(limits) != n_channels:
-        raise ValueError(f"limits: expected {n_channels} pairs, one for each channel, got {len(limits)}")
-    out = np.zeros((len(values), *values.shape[2:], 3), np.uint8)
-    for colour, channel in enumerate(order):
-        if channel is not None:
-            low, high = limits[channel]
-            shown = (values[:, channel].astype(np.float64) - low) / (high - low if high > low else 1.0)
-            out[..., colour] = np.rint(255 * np.clip(shown, 0, 1))
-    return out
+    limits = channel_limits(patches) if limits is None else limits
+    return composites.composite(patches, order, limits, _ORDER)
 
 
 def fig_1a(tables: Mapping[str, pd.DataFrame]) -> Figure:

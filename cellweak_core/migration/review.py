@@ -7,15 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..files import atomic_path
 from ..plotting import bare, require, style
-from ..tables import write_csv
 from .evaluation import HIGH, LOW, OUTCOMES, outcomes
 from .figures import MODE_COLOURS, OUTCOME_COLOURS, channel_limits, colours
 from .labels import MODES, UNKNOWN
@@ -171,26 +168,3 @@ def _texts(axis: Axes, one: dict[Any, Any], longest: int) -> None:
     at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7.5, "va": "top"}
     for k, (words, colour) in enumerate(lines):
         axis.annotate(words, (0, 0), (0, -3 - 10 * k), color=colour, **at).set_in_layout(False)
-
-
-def write(path: str | Path, table: pd.DataFrame, figures: Iterator[Figure]) -> tuple[Path, Path]:
-    """Writes the pages as one PDF and the queue as CSV beside it, each whole or not at all.
-
-    Args:
-        path: Of the PDF; the CSV has its name with another ending.
-        table: Of `queue`.
-        figures: Of `pages`; each is closed once it is written.
-
-    Returns:
-        The two paths.
-    """
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    path = Path(path)
-    # without dates the same sheet has the same bytes
-    with atomic_path(path) as part, PdfPages(part, metadata={"CreationDate": None}) as pdf:
-        for figure in figures:
-            pdf.savefig(figure)
-            plt.close(figure)
-    return path, write_csv(table, path.with_suffix(".csv"))

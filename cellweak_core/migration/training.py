@@ -27,7 +27,7 @@ from ..files import DataError
 from ..screens.networks import MODEL
 from ..screens.reading import ahead
 from ..screens.sampling import BalancedSampler
-from ..training import learning_rate, make_fabric, random_source, run_steps
+from ..training import derived_seed, learning_rate, make_fabric, random_source, run_steps, with_defaults
 from .augmentation import augmented, normalised
 from .dropout import Masks, sampling
 from .losses import log_cosh, parameter_groups
@@ -110,12 +110,12 @@ def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, che
         validating = np.sort(np.random.default_rng([seed, 1]).permutation(validating)[: run["n_validated"]])
 
     def drawn(i: int) -> tuple[Tensor, Tensor]:
-        rows, _ = sampler.draw(run["batch_size"], random_source(_seed(seed, i, 0)))
+        rows, _ = sampler.draw(run["batch_size"], random_source(derived_seed(seed, i, 0)))
         return read(patches, rows), torch.from_numpy(targets[rows]).float()
 
     def validated() -> float:
         found = list[Tensor]()
-        masks = Masks(_seed(seed, 0, 2), device)
+        masks = Masks(derived_seed(seed, 0, 2), device)
         with torch.no_grad(), sampling(network, masks), fabric.autocast():
             for first in range(0, len(validating), run["batch_size"]):
                 masks.draw([0])
@@ -137,7 +137,7 @@ def _trained(run: dict[str, Any], shared: Mapping[str, Any], fabric: Fabric, che
         pixels, target = next(batches)
         x = pixels.to(device).float()
         if run["augmented"]:
-            x = augmented(x, random_source(_seed(seed, i, 1), device))
+            x = augmented(x, random_source(derived_seed(seed, i, 1), device))
         x = normalised(x).contiguous(memory_format=torch.channels_last)
         with fabric.autocast():
             logits = network(x)
@@ -213,16 +213,8 @@ def read(patches: ArrayLike, rows: ArrayLike) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def _seed(seed: int, i: int, what: int) -> int:
-    """Of one draw of one step: what draws patches shall not draw their variants too."""
-    return int(np.random.SeedSequence([seed, i, what]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(run) - set(DEFAULTS))
-    if unknown:
-        raise ValueError(f"run: unknown {', '.join(unknown)}; expected any of {', '.join(DEFAULTS)}")
-    settings = {**DEFAULTS, **run}
+    settings = with_defaults(run, DEFAULTS)
     for name in ("steps", "batch_size"):
         if settings[name] < 1:
             raise ValueError(f"{name}: expected 1 or more, got {settings[name]}")

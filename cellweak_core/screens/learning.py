@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..training import learning_rate, make_fabric, random_source, run_steps
+from ..training import derived_seed, learning_rate, make_fabric, random_source, run_steps, with_defaults
 from .crops import Crops, load_crops, rescaled
 from .networks import MODEL
 from .reading import ahead, crops_ahead
@@ -105,7 +105,7 @@ def _trained(
 
     def drawn(i: int) -> tuple[Tensor, Tensor]:
         """The crops of step i as they lie on the disk, and their classes."""
-        source = random_source(_seed(run["seed"], i, 0))
+        source = random_source(derived_seed(run["seed"], i, 0))
         if kind == "recurrent":
             rows, classes = sampler.draw_sets(max(1, run["batch_size"] // t), t, source)
         else:
@@ -118,7 +118,7 @@ def _trained(
 
     def loss_of(i: int, pixels: Tensor, classes: Tensor) -> Tensor:
         device = fabric.device
-        varied = random_source(_seed(run["seed"], i, 2), device)
+        varied = random_source(derived_seed(run["seed"], i, 2), device)
         x = augmented(rescaled(pixels.to(device)), varied, run["most_shift"])
         target = functional.one_hot(classes.to(device), n_classes).float()
         if kind == "mixup":
@@ -182,16 +182,8 @@ def classes_of(
     return np.concatenate(out)
 
 
-def _seed(seed: int, i: int, what: int) -> int:
-    """Of one draw of one step: what draws cells shall not draw their shifts too."""
-    return int(np.random.SeedSequence([seed, i, what]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(run) - set(DEFAULTS))
-    if unknown:
-        raise ValueError(f"run: unknown {', '.join(unknown)}; expected any of {', '.join(DEFAULTS)}")
-    settings = {**DEFAULTS, **run}
+    settings = with_defaults(run, DEFAULTS)
     if settings["kind"] not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {settings['kind']!r}")
     if settings["pairs"] not in PAIRS:
