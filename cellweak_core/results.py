@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+FILES = ("data_dir", "weights", "cnn", "gan", "imagenet")  # parameters of chapters that name files or folders
 _PACKAGES = ("cellweak", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
@@ -78,10 +79,10 @@ def _device(asked: object) -> str:
 def _without_paths(parameters: Mapping[str, object]) -> dict[str, object]:
     """Parameters as others may read them: a path of this machine tells them nothing and may name a person.
 
-    Of ``data_dir`` and ``weights`` the folder's own name stays; ``output_dir`` changes no number and goes.
+    Of ``FILES`` the file's or folder's own name stays; ``output_dir`` changes no number and goes.
     """
     kept = {name: value for name, value in parameters.items() if name != "output_dir"}
-    for name in ("data_dir", "weights"):
+    for name in FILES:
         if given := kept.get(name):
             kept[name] = Path(os.path.abspath(Path(str(given)).expanduser())).name
     return kept

@@ -242,3 +242,18 @@ def test_results_json_is_plain(tmp_path: Path) -> None:
     assert set(content) == {"rows", "provenance"}
     assert content["rows"][0]["n"] == 64
     assert content["provenance"]["data_digest"] == "ab"
+
+
+def test_every_parameter_that_names_a_file_is_known(tmp_path: Path) -> None:
+    """A new one would stand in results.json with the path of this machine."""
+    from cellweak_core import chapters
+
+    told = ("file", "folder", ".safetensors", "results.json")
+    own = {
+        one.name for chapter in chapters.chapters() for one in chapters.parameters(chapter)
+        if one.type == "str" and one.default == "" and any(word in one.help for word in told)
+    }  # fmt: skip
+    assert own <= {*results.FILES, "output_dir"}
+    given = {name: f"/home/someone/{name}.x" for name in results.FILES}
+    run = results.Results("cytogan", tmp_path, given, 0, "simulated")
+    assert run.provenance()["parameters"] == {name: f"{name}.x" for name in results.FILES}

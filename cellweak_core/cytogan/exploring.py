@@ -58,6 +58,7 @@ def explored(
     n_noise: int = 1000,
     n_base: int = 100,
     n_shown: int = 3,
+    n_resamples: int = 2000,
     seed: int = 0,
     device: str = "auto",
 ) -> Explored:
@@ -71,6 +72,7 @@ def explored(
         n_noise: Vectors that the direction is found from.
         n_base: Other vectors that it is measured on.
         n_shown: Of those, how many are shown.
+        n_resamples: Of the intervals.
         seed: Of both.
         device: As `encoding.generate`.
 
@@ -104,7 +106,7 @@ def explored(
     ])  # fmt: skip
     along = np.stack([algebra(shown, found, strength * found.step) for strength in STRENGTHS], axis=1)
     return Explored(
-        found, mean_changes(changed, seed=seed), *_looked_at(sums, made, measured, channels, mapping, name),
+        found, mean_changes(changed, n_resamples, seed), *_looked_at(sums, made, measured, channels, mapping, name),
         *_looked_at(along, made, measured, channels, mapping, name),
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from .quality import HELD_OUT, quality
 from .variants import MODELS
 
 NORMAL = (*FAMILY, "began", "vae")  # kinds whose noise is N(0, 1)
+MOST_RESAMPLES = 200  # of a sample's cells; each measures all distances anew
 MOST_COMPARED = 4000  # real cells, trained on or held out, that generated ones are compared with
 
 

@@ -93,6 +93,9 @@ def training_rows(entries: Sequence[Mapping[str, Any]]) -> list[Row]:
         steps = [one["steps"] for one in own]
         out.append({"item": "Training", "row": model, "column": "steps", "value": float(np.mean(steps)), "n": n,
                     "unit": "steps", "note": "; ".join(stopped(own)) or "none stopped early"})  # fmt: skip
+        seconds = float(np.mean([one["seconds"] for one in own]))
+        out.append({"item": "Training", "row": model, "column": "seconds", "value": seconds, "n": n, "unit": "s",
+                    "note": "of one training, beside whatever else ran then, all calls together"})  # fmt: skip
         if not min(steps):
             continue
         chosen = {**COMMON, **MODELS[first["settings"]["model"]], **first["settings"]}

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import atomic_path
 from ..plotting import mosaic
+from ..results import file_slug
 from ..screens.crops import Crops
 from ..screens.exports import write_cells
 from . import figures
@@ -122,8 +123,7 @@ def write_sheets(
     for model, cells in made.items():
         above = mosaic(rgb(cells, channels, mapping), 12)
         line = np.full((4, above.shape[1], 3), 255, np.uint8)
-        path = folder / f"{model.lower()}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{file_slug(model)}.png"
         with atomic_path(path) as part:
             imsave(part, np.concatenate([above, line, below[:, : above.shape[1]]]), format="png")
         names.append(f"{folder.name}/{path.name}")

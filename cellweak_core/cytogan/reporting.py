@@ -188,8 +188,8 @@ def generated_rows(judged: Entries, seed: int = 0) -> list[Row]:
             picked = drawn_seeds(n_seeds, n_resamples, seed)
             low, high = percentile_interval((picked.T * draws).sum(0) / n_seeds)
             value = float(np.mean([one[name] for one in own]))
-            over = f"mean over {n_seeds} seeds; 95 % by resampling cells and seeds" if n_seeds > 1 else (
-                "one seed; 95 % by resampling cells")  # fmt: skip
+            several, drawn = n_seeds > 1, f"95 % by {n_resamples} resamples of cells"
+            over = f"mean over {n_seeds} seeds; {drawn} and seeds" if several else f"one seed; {drawn}"
             out.append({
                 "item": "Generated", "row": model, "column": name, "value": value, "low": low, "high": high,
                 "n": int(own[0]["n"]), "unit": UNITS.get(name, ""), "note": f"{MEANS[name]}; n cells; {over}",
