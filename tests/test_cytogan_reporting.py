@@ -364,7 +364,7 @@ def test_models_that_make_one_cell_or_few_kinds_are_remarked_on() -> None:
     ]  # fmt: skip
     assert reporting.doubtful(judged) == [
         "a: its cells differ by 15% of what real ones differ by: nearly one cell.",
-        "b: 4% of the real cells lie among its cells: it makes few kinds of cells.",
+        "b: 4% of the real cells lie among its cells: few kinds, or no real ones.",
     ]
 
 

@@ -125,7 +125,9 @@ def judged(
     side = crops.size[0]
     real, apart = (real_features(crops, one, first, cnn, layer, side, device) for one in (some, others))
     own = cells.iloc[some]
-    moa: list[Any] = [None if pd.isna(one) else str(one) for one in own["moa"]] if "moa" in own else []
+    # a control has none to be reached
+    of_treated = own["moa"].mask(own["control"]) if "moa" in own else pd.Series(dtype=object)
+    moa: list[Any] = [None if pd.isna(one) else str(one) for one in of_treated]
     moa = moa if any(moa) else []
     wells = (own["plate"].astype(str) + " " + own["well"].astype(str)).tolist()
     size = n or len(others)

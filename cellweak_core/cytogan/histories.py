@@ -19,7 +19,7 @@ LOSSES = {
     "penalty": "gradient penalty", "reconstruction_loss": "reconstruction", "divergence": "divergence",
 }  # fmt: skip
 BALANCE = {"convergence": "convergence", "real_loss": "loss of real cells", "k": "k"}
-DIVERSITY = "diversity of generated cells"
+DIVERSITY = "pixel diversity of generated cells"
 
 
 def curves_of(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
