@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellweak_core.migration.labels import MODES, UNKNOWN, ramps, runs
+from cellweak_core.migration.labels import MODES, UNKNOWN, hard, ramps, runs
 
 WORDS = {"c": MODES[0], "d": MODES[1], "u": UNKNOWN}
 
@@ -95,9 +95,27 @@ def test_ramps_of_one_cell_do_not_hang_on_another() -> None:
     np.testing.assert_array_equal(both, np.concatenate([ramps(points(a="ccdd")), ramps(points(b="dddcc"))]))
 
 
+def test_hard_targets_are_the_modes_themselves_row_for_row() -> None:
+    table = points(a="cduc.d", b="uu", c="dc")
+    literal = {MODES[0]: 0.0, MODES[1]: 1.0, UNKNOWN: np.nan}
+    found = hard(table)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [0, 1, np.nan, 0, 1, np.nan, np.nan, 1, 0])
+    order = np.random.default_rng(0).permutation(len(table))
+    mixed = table.iloc[order].set_axis(order + 100)
+    np.testing.assert_array_equal(hard(mixed), [literal[label] for label in mixed["label"]])
+    assert hard(table[:0]).shape == (0,)
+    # on the ramps' side of the middle, and as sure as they can be
+    known = np.isfinite(found)
+    assert ((ramps(table)[known] > 0.5) == (found[known] == 1)).all()
+
+
 def test_points_without_labels_or_with_other_words_are_refused() -> None:
     table = points(a="cc")
-    with pytest.raises(ValueError, match="no column label"):
-        ramps(table.drop(columns="label"))
+    for targets in (ramps, hard):
+        with pytest.raises(ValueError, match="no column label"):
+            targets(table.drop(columns="label"))
+        with pytest.raises(ValueError, match=r"expected labels .*got \['C'\]"):
+            targets(table.assign(label="C"))
     with pytest.raises(ValueError, match=r"expected labels .*got \['C'\]"):
         runs(table.assign(label="C"))

@@ -103,6 +103,27 @@ def ramps(points: pd.DataFrame) -> NDArray[np.float64]:
     return out
 
 
+def hard(points: pd.DataFrame) -> NDArray[np.float64]:
+    """What a network is to predict for each frame where its mode is all that is known: 0 continuous, 1 discontinuous.
+
+    Deviation: migration modes from motion are taken as they are, 0 or 1: they flip every few frames, and ramps of runs
+    so short would say 0.4 or 0.6 of nearly every frame.
+
+    Args:
+        points: Of `data.Films`, with labels; rows in any order.
+
+    Returns:
+        `(n,)` in the order of the rows, NaN where the label is unknown.
+
+    Raises:
+        ValueError: As `runs`.
+    """
+    known = _known(points)
+    out = np.full(len(points), np.nan)
+    out[(points["label"] != UNKNOWN).to_numpy()] = np.take(SURE, (known["label"] == MODES[1]).to_numpy(int))
+    return out
+
+
 def _known(points: pd.DataFrame) -> pd.DataFrame:
     """Rows whose mode is known."""
     if "label" not in points:
