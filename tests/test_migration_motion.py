@@ -9,7 +9,7 @@ import pytest
 from cellweak_core.files import DataError
 from cellweak_core.migration import data
 from cellweak_core.migration.labels import MODES, UNKNOWN
-from cellweak_core.migration.motion import MEASURES, jump_limit, jumps, labelled, modes, told
+from cellweak_core.migration.motion import MEASURES, directions, jump_limit, jumps, labelled, modes, told
 
 
 def track(name: str, xy: Sequence[Sequence[float]], frames: Sequence[int] | None = None) -> pd.DataFrame:
@@ -182,6 +182,55 @@ def test_options_that_cannot_be() -> None:
         modes(walks(), window=0)
     with pytest.raises(ValueError, match="quantile between 0 and 1"):
         modes(walks(), quantile=1.0)
+
+
+def directions_literally(points: pd.DataFrame, lead: int) -> np.ndarray:
+    """Displacements by a loop over rows, each path walked from row to row."""
+    at = {(cell, t): (x, y) for cell, t, x, y in points[["cell", "frame", "x", "y"]].itertuples(index=False)}
+    limit, out = jump_limit(points), []
+    for cell, t in points[["cell", "frame"]].itertuples(index=False):
+        path = [(s, *at[cell, s]) for s in range(t, t + lead + 1) if (cell, s) in at]
+        whole = path[-1][0] == t + lead and all(
+            ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5 <= limit * (s1 - s0)
+            for (s0, x0, y0), (s1, x1, y1) in pairwise(path)
+        )
+        out.append([path[-1][1] - path[0][1], path[-1][2] - path[0][2]] if whole else [np.nan, np.nan])
+    return np.array(out)
+
+
+@pytest.mark.parametrize("lead", [1, 3, 7])
+def test_directions_are_the_literal_ones_in_any_order(lead: int) -> None:
+    points = walks()
+    points.loc[(points["cell"] == "f/1") & (points["frame"] >= 12), "x"] += 300
+    points = points[(points["cell"] != "f/2") | ~points["frame"].isin([11, 12])]
+    order = np.random.default_rng(2).permutation(len(points))
+    mixed = points.iloc[order].set_axis(order + 100)
+    before = mixed.copy()
+    found = directions(mixed, lead)
+    np.testing.assert_allclose(found, directions_literally(mixed, lead), atol=1e-12)
+    pd.testing.assert_frame_equal(mixed, before)
+    # each cell loses its last frames, one of them also those before its jump
+    lost = np.isnan(found).any(1)
+    assert lost[(mixed["cell"] == "f/0").to_numpy()].sum() == lead
+    assert lost[(mixed["cell"] == "f/1").to_numpy()].sum() == 2 * lead
+
+
+def test_directions_of_two_cells_a_gap_and_a_jump() -> None:
+    gap = track("b", [(1.0, 2.0 * t) for t in (0, 1, 3, 4)], [0, 1, 3, 4])
+    jump = track("c", [(0.0, 0.0), (2.0, 0.0), (4.0, 0.0), (90.0, 0.0), (92.0, 0.0)])
+    points = pd.concat([track("a", steady(3)), gap, jump], ignore_index=True)
+    nan = [np.nan, np.nan]
+    of_two = [[4, 0], nan, nan, nan, [0, 4], nan, nan, [4, 0], nan, nan, nan, nan]
+    np.testing.assert_array_equal(directions(points, 2), of_two)
+    # a jump across missing frames is one as well; a walk across them is none
+    far = track("d", [(0.0, 0.0), (2.0, 0.0), (14.0, 0.0), (33.0, 0.0)], [0, 1, 3, 6])
+    both = pd.concat([track("a", steady(30)), far], ignore_index=True)
+    assert jump_limit(both) == 6.0
+    np.testing.assert_array_equal(directions(both, 3)[30:], [[14, 0], nan, nan, nan])  # 12 px in 2, 19 px in 3 frames
+    assert directions(points[:0]).shape == (0, 2)
+    for lead in (0, -1):
+        with pytest.raises(ValueError, match=f"lead: expected 1 frame or more, got {lead}"):
+            directions(points, lead)
 
 
 def test_labelled_points_and_what_is_told() -> None:

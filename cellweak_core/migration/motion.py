@@ -163,6 +163,36 @@ def labelled(points: pd.DataFrame, **options: object) -> pd.DataFrame:
     return out
 
 
+def directions(points: pd.DataFrame, lead: int = 3) -> Floats:
+    """Where each cell goes next: how far from here it is `lead` frames later.
+
+    Args:
+        points: Of `data.Films`; rows in any order.
+        lead: Frames ahead.
+
+    Returns:
+        `(n, 2)` px in x and y, row for row; NaN where the cell has no row in that frame, or a jump lies between: a step
+        beyond `jump_limit`, or beyond as many times that as frames passed where some are missing on the way.
+
+    Raises:
+        ValueError: `lead` below 1.
+    """
+    import pandas as pd
+
+    if lead < 1:
+        raise ValueError(f"lead: expected 1 frame or more, got {lead}")
+    order = np.lexsort((points["frame"], points["cell"]))
+    xy = points[["x", "y"]].to_numpy(float)
+    _, missing = _steps(points.iloc[order])
+    moved = np.hypot(*np.diff(xy[order], axis=0, prepend=np.nan).T)
+    jumped = np.empty(len(points), np.int64)
+    jumped[order] = np.cumsum(moved > jump_limit(points) * (missing + 1))  # from cell to cell too, which cancels
+    here = pd.MultiIndex.from_frame(points[["cell", "frame"]])
+    there = here.get_indexer(pd.MultiIndex.from_arrays([points["cell"], points["frame"] + lead]))
+    known = (there >= 0) & (jumped[there] == jumped)
+    return np.where(known[:, None], xy[there] - xy, np.nan)
+
+
 def told(found: pd.DataFrame) -> Iterator[str]:
     """How modes were found, in sentences.
 
