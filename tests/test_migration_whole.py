@@ -16,13 +16,14 @@ RUN = {"network": "vgg16", "width": 0.04, "steps": 3, "batch_size": 4, "lr": 1e-
 
 def test_from_films_to_a_review_sheet(tmp_path: Path) -> None:
     films = simulate(Plan(n_cells=15, n_frames=8, field_px=80, size_px=48), seed=3)
-    folder = patches.write(films, tmp_path / "patches", 48)
-    pixels, points = patches.load(folder)
-    assert not set(TRUTH) & set(points)
-    assert points["cell"].tolist() == films.points["cell"].tolist()
+    folder, digest = patches.kept(films, tmp_path / "patches", 48)
+    pixels, stored = patches.load(folder)
+    assert not {*TRUTH, "label"} & set(stored)
+    points = films.points
+    assert stored["cell"].tolist() == points["cell"].tolist()
     targets = migration.ramps(points)
     fold_of = migration.grouped(points, targets, 2)
-    shared = {"folder": str(folder), "digest": films.digest, "fold_of": fold_of, "targets": targets}
+    shared = {"folder": str(folder), "digest": digest, "fold_of": fold_of, "targets": targets}
     trained = migration.train(RUN, shared, tmp_path / "a.ckpt")
     where = splits.sides(fold_of, points["cell"])
     asked = np.flatnonzero(where == splits.TEST)
