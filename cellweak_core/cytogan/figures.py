@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..curves import training_curves
 from ..plotting import COLOURS, bare, image_grid, mosaic, sentence, style, subplots
 from .exploring import STRENGTHS, Explored
-from .figures_curves import distances, effects, scores, training_curves
+from .figures_curves import distances, effects, scores
 from .spotting import Spotting
 
 if TYPE_CHECKING:

@@ -12,14 +12,18 @@ DIR/a/, DIR/b/ ...         folders of all this, where DIR has no table
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..files import DataError, tree_digest
 from ..images import list_images
 from ..parameter_cells import ParameterError
 from .axes import parse_axes
+from .labels import MODES, UNKNOWN
 from .points import COLUMNS as COLUMNS
 from .points import read_points
 from .reading import Film, is_stack, open_film
@@ -198,13 +202,75 @@ def _channel_names(film: Film, channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, channels)) or tuple(str(k) for k in range(n))
 
 
+def kept(films: Films, min_frames: int) -> Films:
+    """The films with the cells that have so many frames, or more.
+
+    Raises:
+        DataError: There is none; says how long the longest is.
+    """
+    lengths = films.points.groupby("cell")["frame"].transform("size")
+    points = films.points[lengths >= min_frames].reset_index(drop=True)
+    if not len(points):
+        raise DataError(
+            f"{films.name}: no cell has {min_frames} frames, the longest has {lengths.max()}; lower -p min_frames"
+        )
+    return replace(films, points=points)
+
+
+def file_frames(films: Films, table: pd.DataFrame) -> NDArray[np.int64]:
+    """The frame numbers that rows of a table have in the films' files, which may begin elsewhere than at 0.
+
+    Args:
+        films: Of which the table speaks; simulated ones are numbered from 0.
+        table: With the columns sequence and frame (index).
+    """
+    numbers = {name: list(getattr(film, "numbers", range(len(film)))) for name, film in films.frames.items()}
+    places = zip(table["sequence"].tolist(), table["frame"].tolist(), strict=True)
+    return np.array([numbers[name][frame] for name, frame in places], np.int64)
+
+
+def overview(films: Films) -> pd.DataFrame:
+    """Films, cells, frames and labels, counted.
+
+    Returns:
+        Columns "what" and "count", text.
+    """
+    import pandas as pd
+
+    points, shapes = films.points, [film.shape for film in films.frames.values()]
+    lengths = points.groupby("cell").size()
+    sizes = sorted({f"{shape[3]} x {shape[2]}" for shape in shapes})
+    counted = {
+        "films": len(shapes), "frames of a film": _span([shape[0] for shape in shapes]),
+        "size of a frame, px": sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}",
+        "channels": ", ".join(films.channels), "cells": len(lengths), "frames of a cell": _span(lengths.tolist()),
+        "positions": len(points),
+    }  # fmt: skip
+    if films.labelled:
+        counts = points["label"].value_counts()
+        counted |= {f"frames {word}": int(counts.get(word, 0)) for word in (*MODES, UNKNOWN)}
+    return pd.DataFrame({"what": list(counted), "count": [str(one) for one in counted.values()]})
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def check(
     data_dir: str | Path,
     *,
     channels: Sequence[str] = (),
     axes: str = "",
+    min_frames: int = 1,
+    modes_from: str = "",
+    targets: str = "",
+    motion_window: int = 3,
+    motion_by: Sequence[str] = ("burstiness", "persistence"),
+    motion_quantile: float = 0.5,
     n_folds: int = 5,
     test_share: float = 0.25,
+    seed: int = 0,
 ) -> Iterator[str]:
     """Reads every frame of a data set and says what is there and what the chapter would do.
 
@@ -212,15 +278,25 @@ def check(
         data_dir: As `load`.
         channels: As `load`.
         axes: As `load`.
+        min_frames: As `kept`.
+        modes_from: As `supervision.supervised`.
+        targets: As `supervision.supervised`.
+        motion_window: As `motion.modes`.
+        motion_by: As `motion.modes`.
+        motion_quantile: As `motion.modes`.
         n_folds: As `splits.grouped`.
         test_share: As `splits.grouped`.
+        seed: As `splits.grouped`.
 
     Yields:
         Lines for people.
 
     Raises:
         DataError: As `load`; broken frames, up to ten named at once.
+        ValueError: As `supervision.supervised` and `splits.grouped`.
     """
     from .reports import lines
 
-    yield from lines(load(data_dir, channels, axes), n_folds, test_share)
+    films = kept(load(data_dir, channels, axes), min_frames)
+    how = {"window": motion_window, "by": tuple(motion_by), "quantile": motion_quantile}
+    yield from lines(films, {"modes_from": modes_from, "targets": targets, **how}, n_folds, test_share, seed)

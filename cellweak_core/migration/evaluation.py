@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..uncertainty import group_weights, percentile_interval
-from .labels import MODES, UNKNOWN
+from .labels import MODES, SWITCHING, UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 LOW, HIGH = 0.4, 0.6  # both belong to the modes: 0.4 is continuous, 0.6 discontinuous (Sec. 3 and 4)
 OUTCOMES = ("TP", "Uncertain", "FN")
-SWITCHING = "switching"
 ERRORS = ("MAE", "MSE")
 
 

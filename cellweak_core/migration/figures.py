@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import composites
 from ..plotting import COLOURS, bare, require, sentence, style, subplots
-from .evaluation import HIGH, LOW, OUTCOMES, SWITCHING, mode_of_cells
+from .evaluation import HIGH, LOW, OUTCOMES, mode_of_cells
+from .figures_supervision import BETWEEN, MODE_COLOURS, measures, targets
 from .figures_uncertainty import calibration, error_by_uncertainty, referral, saliency_sheet, stability
 from .labels import MODES, UNKNOWN
 from .reporting import NAMES
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "calibration", "channel_limits", "colours", "error_by_uncertainty", "fig_1a", "fig_1b", "fig_1c", "referral",
-    "saliency_sheet", "stability",
+    "calibration", "channel_limits", "colours", "error_by_uncertainty", "fig_1a", "fig_1b", "fig_1c", "measures",
+    "referral", "saliency_sheet", "stability", "targets",
 ]  # fmt: skip
 
 WIDTH_IN = 7.8
 OUTCOME_COLOURS = dict(zip(OUTCOMES, ("#009E73", "#C4C4C4", "#D55E00"), strict=True))
-MODE_COLOURS = {MODES[0]: "#01665E", MODES[1]: "#8C510A", SWITCHING: "#B0308F", UNKNOWN: "#777777"}
 LETTERS = {MODES[0]: "C", MODES[1]: "D", UNKNOWN: "?"}
-BETWEEN = "#E4E4E4"  # the uncertain band
 MAP = "BrBG_r"  # of predictions: 0 green, 1 brown
 _PERCENTILES = (0.5, 99.7)
 _ORDER = (1, 0, 2)

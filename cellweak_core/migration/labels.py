@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MODES = ("continuous", "discontinuous")
 UNKNOWN = "unknown"
+SWITCHING = "switching"  # of a whole cell that shows both modes
 SURE, UNSURE = (0.0, 1.0), (0.4, 0.6)  # targets of the two modes at full confidence and without any
 RUN_COLUMNS = ("cell", "label", "first", "last", "rows", "switch_before", "switch_after")
 

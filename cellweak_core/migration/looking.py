@@ -11,7 +11,7 @@ All of it in float32: a gradient is a small difference, for which bf16 has too f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,10 +23,13 @@ from ..screens.reading import ahead
 from ..training import make_fabric
 from .augmentation import normalised
 from .evaluation import Estimate, over_sequences
-from .labels import MODES
+from .labels import MODES, UNKNOWN
 from .networks import build
 from .saliency import front_share, grad_cam, incompleteness, integrated_gradients
 from .training import read
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def maps(
@@ -123,3 +126,50 @@ def ahead_of(
     table = frames.groupby("cell").mean()
     found = over_sequences(table, ("ahead",), n_resamples, seed).iloc[0]
     return Estimate(float(found["value"]), float(found["low"]), float(found["high"]), len(frames), len(table))
+
+
+def chosen(frames: pd.DataFrame, directions: NDArray[np.float64], per_cell: int) -> pd.DataFrame:
+    """Some frames of each cell to show, evenly over those that are followed by a known motion.
+
+    Args:
+        frames: With `cell` and `row` (of the points), in the order in which they are to be shown.
+        directions: `(n_points, 2)` of `motion.directions`.
+        per_cell: At most so many of each cell.
+    """
+    moving = frames[np.isfinite(directions[frames["row"].to_numpy()]).all(1)]
+    places = [
+        own[np.unique(np.linspace(0, len(own) - 1, per_cell + 2).round().astype(int)[1:-1])]
+        for own in moving.groupby("cell", sort=False).indices.values()
+    ]
+    return moving.iloc[np.sort(np.concatenate(places))] if places else moving
+
+
+def front_shares(
+    frames: pd.DataFrame, patches: ArrayLike, trained: Mapping[str, Any], directions: NDArray[np.float64],
+    n_resamples: int = 2000, seed: int = 0, device: str = "auto", most: int = 200,
+) -> dict[str, Estimate]:  # fmt: skip
+    """How much of both maps lies ahead, over frames of known mode and over those of each mode.
+
+    Args:
+        frames: Of one network (`scoring.of_network`): `row`, `cell`, `label`.
+        patches: As `maps`.
+        trained: As `maps`.
+        directions: `(n_points, 2)` of `motion.directions`.
+        n_resamples: As `ahead_of`.
+        seed: As `ahead_of`.
+        device: As `maps`.
+        most: Frames, evenly chosen from first to last where there are more.
+
+    Returns:
+        Of `ahead_of`, by what the map is and which frames are meant.
+    """
+    known = frames[(frames["label"] != UNKNOWN) & np.isfinite(directions[frames["row"].to_numpy()]).all(1)]
+    own = known.iloc[np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))]
+    rows = own["row"].to_numpy()
+    found = maps(patches, rows, trained, device=device)
+    shown = {"Grad-CAM": found["cams"], "integrated gradients": np.abs(found["gradients"]).sum(1)}
+    masks = {"": np.ones(len(own), bool)} | {f", {mode}": (own["label"] == mode).to_numpy() for mode in MODES}
+    return {
+        what + words: ahead_of(values[mask], directions[rows][mask], own["cell"].to_numpy()[mask], n_resamples, seed)
+        for what, values in shown.items() for words, mask in masks.items()
+    }  # fmt: skip

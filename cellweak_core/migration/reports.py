@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..files import DataError
 from .data import MOST_REPORTED, Films
-from .labels import MODES, UNKNOWN, ramps, runs
-from .motion import jumps, labelled, told
+from .labels import MODES, UNKNOWN, runs
+from .motion import jumps
 from .splits import TEST, grouped
+from .supervision import supervised
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def lines(films: Films, n_folds: int, test_share: float) -> Iterator[str]:
+def lines(
+    films: Films, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int = 0
+) -> Iterator[str]:
     """Reads every frame and says what is there.
 
     Args:
         films: As loaded.
+        supervision: Options of `supervision.supervised`.
         n_folds: As `splits.grouped`.
         test_share: As `splits.grouped`.
+        seed: As `splits.grouped`.
 
     Yields:
         Lines for people.
@@ -53,9 +58,11 @@ def lines(films: Films, n_folds: int, test_share: float) -> Iterator[str]:
         f"{len(lengths)} cells, {len(points)} positions; {lengths.min()} to {lengths.max()} frames of a cell, "
         f"median {lengths.median():g}"
     )
-    yield from _labels(points) if films.labelled else _motion(points)
-    if films.labelled or (lengths > 1).any():
-        yield from _split(points, films.labelled, n_folds, test_share)
+    if films.labelled:
+        yield from _labels(points)
+    elif supervision.get("modes_from") != "labels":
+        yield "no labels (column label): modes are taken from the motion"
+    yield from _split(points, supervision, n_folds, test_share, seed)
     yield f"digest {films.digest}"
 
 
@@ -73,19 +80,14 @@ def _labels(points: pd.DataFrame) -> Iterator[str]:
         yield f"{len(breaks)} jumps or gaps in tracks, the first {where}: {what}"
 
 
-def _motion(points: pd.DataFrame) -> Iterator[str]:
-    yield "no labels (column label): modes are taken from the motion"
-    try:
-        yield from told(labelled(points))
-    except DataError as error:
-        yield f"no modes from motion: {error}"
-
-
-def _split(points: pd.DataFrame, has_labels: bool, n_folds: int, test_share: float) -> Iterator[str]:
+def _split(
+    points: pd.DataFrame, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int
+) -> Iterator[str]:
     """How cells would be split, or why nothing can be trained; new cells for trained networks need neither."""
     try:
-        known = points if has_labels else labelled(points)
-        fold_of = grouped(known, ramps(known), n_folds, test_share)
+        found = supervised(points, **supervision)
+        yield from found.said
+        fold_of = grouped(points, found.targets, n_folds, test_share, seed)
     except DataError as error:
         yield f"nothing can be trained ({error}); `-p weights` predicts"
         return

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
-from .labels import MODES
+from .labels import MODES, SWITCHING, UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,3 +139,63 @@ def require_apart(fold_of: ArrayLike, cells: ArrayLike) -> None:
         own = sorted(pairs[1][pairs[0] == cell], key=int)
         listed = " and ".join("the test" if part == str(TEST) else f"fold {part}" for part in own)
         raise DataError(f"cell {cell} is in {listed}; all frames of a cell belong on one side (splits.grouped)")
+
+
+def examples(points: pd.DataFrame, cells: ArrayLike | None = None) -> dict[str, str]:
+    """A cell for each kind that the paper's Fig. 1b shows: continuous, discontinuous, and one that is both.
+
+    The cell with the smallest share of discontinuous frames, that with the largest, and that nearest to one half which
+    has both modes; of equals the one with more known frames, then the first by name. Nothing about predictions counts.
+
+    Args:
+        points: With labels.
+        cells: Among which; None for all.
+
+    Returns:
+        By kind ("continuous", "discontinuous", "switching"), a cell each; a kind that no cell has is missing.
+    """
+    known = points[points["label"] != UNKNOWN]
+    if cells is not None:
+        known = known[known["cell"].isin(np.asarray(cells).astype(str))]
+    shares = (known["label"] == MODES[1]).groupby(known["cell"]).agg(["mean", "size"]).reset_index()
+    shares["middle"] = (shares["mean"] - MIDDLE).abs()
+    both = shares[(shares["mean"] > 0) & (shares["mean"] < 1)]
+    kinds = {
+        MODES[0]: (shares[shares["mean"] < MIDDLE], "mean", True),
+        MODES[1]: (shares[shares["mean"] > MIDDLE], "mean", False),
+        SWITCHING: (both, "middle", True),
+    }  # fmt: skip
+    out, taken = dict[str, str](), set[str]()
+    for kind, (table, by, rising) in kinds.items():
+        own = table[~table["cell"].isin(taken)].sort_values([by, "size", "cell"], ascending=[rising, False, True])
+        if len(own):
+            out[kind] = str(own["cell"].iloc[0])
+            taken.add(out[kind])
+    return out
+
+
+def overview(points: pd.DataFrame, fold_of: ArrayLike) -> pd.DataFrame:
+    """Cells and frames of each mode in each part.
+
+    Args:
+        points: With labels.
+        fold_of: Of `grouped`.
+
+    Returns:
+        "part", "cells", "switching cells", and the frames of each mode and of unknown mode; those of cells that are in
+        no part last.
+    """
+    import pandas as pd
+
+    where = sides(fold_of, points["cell"])
+    rows = list[dict[str, object]]()
+    for part in sorted({int(one) for one in where}, key=lambda k: (k == NONE, k)):
+        own = points[where == part]
+        kinds = own[own["label"] != UNKNOWN].groupby("cell")["label"].nunique()
+        counts = own["label"].value_counts()
+        rows.append({
+            "part": {TEST: "test", NONE: "in none"}.get(part, f"fold {part}"), "cells": own["cell"].nunique(),
+            "switching cells": int((kinds > 1).sum()),
+            **{f"frames {word}": int(counts.get(word, 0)) for word in (*MODES, UNKNOWN)},
+        })  # fmt: skip
+    return pd.DataFrame(rows)
