@@ -187,50 +187,86 @@ def test_referral_refuses_other_fractions(fractions: list[float]) -> None:
         calibration.referral([0.1], [0.1], ["a"], fractions)
 
 
+def range_of(y: float) -> int:
+    return 0 if y <= 0.4 else 2 if y >= 0.6 else 1
+
+
 def test_stability_is_the_literal_one() -> None:
     rng = np.random.default_rng(0)
-    samples = np.clip(rng.uniform(0, 1, 15) + rng.uniform(0.01, 0.3, 15) * rng.normal(size=(12, 15)), 0, 1)
-    found = calibration.stability(samples, [1, 4, 12, 50], n_orders=3, seed=7)
-    assert found["T"].tolist() == [1, 4, 12]
-    orders, sums = np.random.default_rng(7), np.zeros((3, 5))
-
-    def range_of(y: float) -> int:
-        return 0 if y <= 0.4 else 2 if y >= 0.6 else 1
-
-    means = [sum(samples[:, i]) / 12 for i in range(15)]
-    variances = [sum((y - means[i]) ** 2 for y in samples[:, i]) / 12 for i in range(15)]
+    samples = np.clip(rng.uniform(0, 1, 15) + rng.uniform(0.01, 0.3, 15) * rng.normal(size=(13, 15)), 0, 1)
+    found = calibration.stability(samples, [1, 4, 6, 7, 50], n_orders=3, seed=7)
+    assert found["T"].tolist() == [1, 4, 6]
+    orders = np.random.default_rng(7)
+    squares, sums = np.zeros((3, 2)), np.zeros((3, 3))
     for _ in range(3):
-        order = orders.permutation(12)
-        for row, count in enumerate((1, 4, 12)):
-            part = samples[order[:count]]
-            m = [sum(part[:, i]) / count for i in range(15)]
-            v = [sum((y - m[i]) ** 2 for y in part[:, i]) / count for i in range(15)]
-            rho = spearmanr(v, variances).statistic if count > 1 else np.nan
+        order = orders.permutation(13)
+        for row, count in enumerate((1, 4, 6)):
+            means, variances = [], []
+            for part in (samples[order[:count]], samples[order[count : 2 * count]]):
+                m = [sum(part[:, i]) / count for i in range(15)]
+                means.append(m)
+                variances.append([sum((y - m[i]) ** 2 for y in part[:, i]) / count for i in range(15)])
+            for column, pair in enumerate((means, variances)):
+                squares[row, column] += sum((a - b) ** 2 for a, b in zip(*pair, strict=True)) / 15 / 2
             sums[row] += [
-                np.sqrt(np.mean([(a - b) ** 2 for a, b in zip(m, means, strict=True)])),
-                np.sqrt(np.mean([(a - b) ** 2 for a, b in zip(v, variances, strict=True)])),
-                np.mean(v), rho, np.mean([range_of(a) != range_of(b) for a, b in zip(m, means, strict=True)]),
+                np.mean(variances), spearmanr(*variances).statistic if count > 1 else np.nan,
+                np.mean([range_of(a) != range_of(b) for a, b in zip(*means, strict=True)]),
             ]  # fmt: skip
-    assert found.iloc[:, 1:].to_numpy() == pytest.approx(sums / 3, nan_ok=True, abs=1e-12)
-    assert found.iloc[-1, 1:].tolist() == pytest.approx([0, 0, np.mean(variances), 1, 0], abs=1e-12)
+    assert found.iloc[:, 1:].to_numpy() == pytest.approx(
+        np.hstack([np.sqrt(squares / 3), sums / 3]), nan_ok=True, abs=1e-12
+    )
+    assert max(calibration.COUNTS) == 100
 
 
 def test_the_borders_of_the_ranges_belong_to_the_modes() -> None:
-    samples = [[0.4, 0.6, 0.45], [0.2, 0.8, 0.2]]  # the third frame is uncertain in the first sample only
-    found = calibration.stability(samples, [1], n_orders=40)
-    assert 0 < found.loc[0, "other range"] < 1 / 3
-    assert calibration.stability([one[:2] for one in samples], [1], n_orders=40).loc[0, "other range"] == 0
+    # 0.4 and 0.6 belong to the modes: only of the third frame one sample is uncertain and the other not
+    found = calibration.stability([[0.4, 0.6, 0.45], [0.2, 0.8, 0.2]], [1], n_orders=5)
+    assert found.loc[0, "other range"] == pytest.approx(1 / 3)
 
 
-def test_more_samples_are_steadier_by_the_square_root() -> None:
-    samples = 0.5 + 0.1 * np.random.default_rng(0).normal(size=(1000, 400))
-    found = calibration.stability(samples, [10, 40], n_orders=10).set_index("T")
-    # drawn without replacement from 1000: sd / sqrt(T) * sqrt(1 - T / 1000)
-    assert found.loc[10, "mean error"] == pytest.approx(0.1 / 10**0.5 * (1 - 0.01) ** 0.5, rel=0.05)
-    assert found.loc[40, "mean error"] == pytest.approx(0.1 / 40**0.5 * (1 - 0.04) ** 0.5, rel=0.05)
-    # the plain variance of T samples is (T - 1) / T of the true one
-    assert found.loc[10, "epistemic"] == pytest.approx(0.01 * 0.9, rel=0.03)
-    with pytest.raises(ValueError, match=r"expected some of 1 to 2, and 1 order or more, got \[3\]"):
-        calibration.stability([[0.1], [0.2]], [3])
+def test_the_error_of_independent_samples_is_the_standard_error() -> None:
+    samples = 0.5 + 0.1 * np.random.default_rng(0).normal(size=(80, 4000))
+    found = calibration.stability(samples, [10, 40, 41], n_orders=10).set_index("T")
+    assert found.index.tolist() == [10, 40]
+    for count, one in found.iterrows():
+        # at half of the samples too, where the difference to all samples would be smaller by sqrt 2
+        assert one["mean error"] == pytest.approx(0.1 / count**0.5, rel=0.02)
+        # the plain variance of T normal samples: (T - 1) / T of the true one, itself of variance 2 (T - 1) / T^2 var^2
+        assert one["epistemic"] == pytest.approx(0.01 * (count - 1) / count, rel=0.01)
+        assert one["epistemic error"] == pytest.approx(0.01 * (2 * (count - 1)) ** 0.5 / count, rel=0.03)
+        # frames that all are as uncertain have no order that two sets could agree on
+        assert abs(one["rank correlation"]) < 0.05
+    assert found.loc[40, "other range"] == 0 < found.loc[10, "other range"]
+
+
+def test_samples_of_zero_and_one_by_hand() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(0.05, 0.95, 4000)
+    samples = rng.random((60, 4000)) < p
+    found = calibration.stability(samples, [1, 30], n_orders=10).set_index("T")
+    for count in (1, 30):
+        assert found.loc[count, "mean error"] == pytest.approx(np.sqrt(np.mean(p * (1 - p)) / count), rel=0.02)
+    assert found.loc[1, "other range"] == pytest.approx(np.mean(2 * p * (1 - p)), rel=0.03)
+    assert found.loc[1, ["epistemic", "epistemic error"]].tolist() == [0, 0]
+    assert np.isnan(found.loc[1, "rank correlation"])
+
+
+def test_sets_of_unlike_frames_agree_on_their_order() -> None:
+    sd = np.geomspace(1e-3, 0.3, 200)
+    found = calibration.stability(0.5 + sd * np.random.default_rng(0).normal(size=(100, 200)), [2, 50], 10)
+    assert found["rank correlation"].is_monotonic_increasing
+    assert found["rank correlation"][1] > 0.99
+
+
+def test_equal_samples_have_no_error_and_too_few_are_refused() -> None:
+    found = calibration.stability(np.tile([0.25, 0.5, 0.75], (8, 1)), [1, 4])
+    assert found[["mean error", "epistemic error", "epistemic", "other range"]].to_numpy().tolist() == [[0] * 4] * 2
+    assert found["rank correlation"].isna().all()
+    with pytest.raises(ValueError, match=r"expected some of 1 to 1, half of the samples, .*, got \[2\] and 20"):
+        calibration.stability([[0.1], [0.2], [0.3]], [2])
+    with pytest.raises(ValueError, match=r"1 order or more, got \[1\] and 0"):
+        calibration.stability([[0.1], [0.2]], [1], 0)
+    with pytest.raises(ValueError, match="expected 2 or more of each frame"):
+        calibration.stability([[0.1, 0.2]])
     with pytest.raises(ValueError, match="finite numbers"):
         calibration.stability([[np.nan]])

@@ -192,7 +192,7 @@ def test_referral_has_a_panel_for_each_network() -> None:
 
 
 def test_stability_is_drawn_as_tabled() -> None:
-    table = calibration.stability(np.random.default_rng(0).random((20, 9)), [1, 5, 20], 2)
+    table = calibration.stability(np.random.default_rng(0).random((40, 9)), [1, 5, 20], 2)
     figure = figures.stability({"densenet121": table})
     for axis, (column, scale) in zip(
         figure.axes, {"mean error": 1, "epistemic": 1, "rank correlation": 1, "other range": 100}.items(), strict=True
@@ -201,6 +201,10 @@ def test_stability_is_drawn_as_tabled() -> None:
         assert np.asarray(axis.lines[0].get_ydata()) == pytest.approx(scale * table[column].to_numpy(), nan_ok=True)
         assert axis.lines[1].get_xdata()[0] == 50
     assert "DenseNet" in words(figure)
+    assert [axis.get_ylabel().replace("\n", " ") for axis in figure.axes] == [
+        "standard error of the mean", "epistemic variance, mean over frames",
+        "rank correlation of the variances of two sets", "frames whose range two sets disagree on (%)",
+    ]  # fmt: skip
     assert "No samples" in words(figures.stability({}))
 
 

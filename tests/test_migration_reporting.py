@@ -131,7 +131,7 @@ def test_rows_beyond_the_paper_fit_the_schema(tmp_path: Path) -> None:
     covered = calibration.coverage(table["target"], table["mean"], epistemic, cells, n_resamples=50)
     told = evaluation.auroc(epistemic, wrong, cells, 50)
     rows = reporting.uncertainty_rows("resnet18", correlation, told, referred, {"epistemic": covered})
-    samples = np.random.default_rng(0).random((20, len(table)))
+    samples = np.random.default_rng(0).random((40, len(table)))
     settled = calibration.stability(samples, [1, 5, 20], 2)
     rows += reporting.samples_rows("resnet18", settled, len(table))
     what = "discontinuous from continuous"
@@ -158,6 +158,10 @@ def test_rows_beyond_the_paper_fit_the_schema(tmp_path: Path) -> None:
     assert found.loc[("Samples", "Resnet18", "epistemic @ T 5"), "value"] == settled.loc[1, "epistemic"]
     assert found.loc[("Samples", "Resnet18", "other range @ T 1"), "value"] == 100 * settled.loc[0, "other range"]
     assert "not defined" in found.loc[("Samples", "Resnet18", "rank correlation @ T 1"), "note"]
+    error = found.loc[("Samples", "Resnet18", "mean error @ T 20")]
+    assert error["value"] == settled.loc[2, "mean error"]
+    assert error["note"].startswith("standard error of one set's mean")
+    assert "; two sets of T samples each, mean over orders; " in error["note"]
     assert "one class or one value only" in found.loc[("AUROC", "area", "discontinuous from continuous"), "note"]
     assert (found["n"] > 0).all()
     assert found["note"].str.contains("n counts frames").all()

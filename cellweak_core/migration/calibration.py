@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVELS = tuple(k / 20 for k in range(1, 20))  # nominal shares of the calibration curve
-COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)  # numbers of Monte Carlo samples
+COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)  # Monte Carlo samples of one set; the paper draws 50
 FRACTIONS = tuple(k / 20 for k in range(1, 21))  # of frames kept
 
 
@@ -221,30 +221,40 @@ def referral(
 def stability(
     samples: ArrayLike, counts: Sequence[int] = COUNTS, n_orders: int = 20, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
-    """How mean and epistemic variance of T samples differ from those of all samples that were kept.
+    """How well T samples settle mean and epistemic variance: two sets of T that share no sample are compared.
+
+    Of two sets' means m and m' half the squared difference is what one mean errs by: `E (m - m')**2 / 2 = var y / T`
+    where samples are independent, up to T = T_max / 2. Compared with all samples, of which the T are a part, they
+    would seem better by sqrt(1 - T / T_max).
 
     Args:
         samples: `(T_max, n)` predictions in [0, 1] of each frame.
-        counts: Numbers T of samples; those above T_max are left out.
-        n_orders: The T samples are drawn without replacement as often, so that no one order decides.
+        counts: Numbers T of samples; those above T_max // 2 are left out.
+        n_orders: Two sets are drawn without replacement as often, so that no one order decides.
         seed: Of the draws.
 
     Returns:
-        One row for each T, means over the draws: `T`; `mean error` and `epistemic error` (root mean square over frames
-        of the difference to all samples), `epistemic` (mean over frames of `var_t y_t`), `rank correlation`
-        (Spearman's, of the epistemic variance with that of all samples; NaN at T = 1, where it is 0), `other range`
-        (share of frames that fall in another range of continuous, uncertain and discontinuous).
+        One row for each T: `T`; `mean error` and `epistemic error`, the standard errors of one set's mean and variance
+        (root mean square over frames and draws of the difference of the two sets', over sqrt 2); and means over the
+        draws of `epistemic` (over frames and both sets, of `var_t y_t`), `rank correlation` (Spearman's, of the two
+        sets' variances; NaN at T = 1, where they are 0) and `other range` (share of frames that one set puts in
+        another range of continuous, uncertain and discontinuous than the other).
 
     Raises:
-        ValueError: Not `(T, n)`; numbers that are none; no count of 1 to T_max.
+        ValueError: Not `(T, n)`; numbers that are none; fewer than two samples; no count of 1 to T_max // 2.
     """
     import pandas as pd
     from scipy.stats import rankdata
 
     drawn = _samples(samples)
-    possible = [count for count in counts if 1 <= count <= len(drawn)]
+    if len(drawn) < 2:
+        raise ValueError("samples: expected 2 or more of each frame, as two sets are compared, got 1")
+    possible = [count for count in counts if 1 <= count <= len(drawn) // 2]
     if not possible or n_orders < 1:
-        raise ValueError(f"counts: expected some of 1 to {len(drawn)}, and 1 order or more, got {list(counts)}")
+        raise ValueError(
+            f"counts: expected some of 1 to {len(drawn) // 2}, half of the samples, and 1 order or more, got "
+            f"{list(counts)} and {n_orders}"
+        )
 
     def ranges(mean: Floats) -> NDArray[Any]:
         return (mean > LOW).astype(int) + (mean >= HIGH)
@@ -252,21 +262,22 @@ def stability(
     def rank(values: Floats) -> Floats:
         return np.asarray(rankdata(values), float)
 
-    whole, spread = drawn.mean(0), drawn.var(0)
-    place, whole_rank = ranges(whole), rank(spread)
     rng = np.random.default_rng(seed)
     found = np.zeros((len(possible), 5))
     for _ in range(n_orders):
         order = rng.permutation(len(drawn))
         for k, count in enumerate(possible):
-            part = drawn[order[:count]]
-            mean, variance = part.mean(0), part.var(0)
+            sets = drawn[order[:count]], drawn[order[count : 2 * count]]
+            mean, other = (one.mean(0) for one in sets)
+            variance, other_variance = (one.var(0) for one in sets)
             found[k] += (
-                np.sqrt(np.mean((mean - whole) ** 2)), np.sqrt(np.mean((variance - spread) ** 2)), variance.mean(),
-                _pearson(rank(variance), whole_rank), np.mean(ranges(mean) != place),
+                np.mean((mean - other) ** 2) / 2, np.mean((variance - other_variance) ** 2) / 2,
+                (variance.mean() + other_variance.mean()) / 2, _pearson(rank(variance), rank(other_variance)),
+                np.mean(ranges(mean) != ranges(other)),
             )  # fmt: skip
     columns = ["mean error", "epistemic error", "epistemic", "rank correlation", "other range"]
     out = pd.DataFrame(found / n_orders, columns=columns)
+    out[columns[:2]] **= 0.5
     out.insert(0, "T", possible)
     return out
 

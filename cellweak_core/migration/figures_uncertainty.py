@@ -23,9 +23,9 @@ MARKERS = "os^DvP"
 FAINT = "#777777"
 PAPER_T = 50  # samples in the paper
 _SETTLING = {
-    "mean error": "RMS difference of the mean\nto all samples", "epistemic": "epistemic variance,\nmean over frames",
-    "rank correlation": "rank correlation of the\nvariance with all samples",
-    "other range": "frames in another range (%)",
+    "mean error": "standard error\nof the mean", "epistemic": "epistemic variance,\nmean over frames",
+    "rank correlation": "rank correlation of the\nvariances of two sets",
+    "other range": "frames whose range\ntwo sets disagree on (%)",
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def referral(found: Mapping[str, Referral], error: str = "MSE", as_accuracy: boo
 
 
 def stability(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """How mean and epistemic variance settle as more Monte Carlo samples are drawn; the paper draws 50.
+    """How mean and epistemic variance settle as more Monte Carlo samples are drawn: sets of T; the paper draws 50.
 
     Args:
         tables: Of `calibration.stability`, by network.
@@ -162,7 +162,7 @@ def stability(tables: Mapping[str, pd.DataFrame]) -> Figure:
             if column != "rank correlation":
                 axis.set_ylim(bottom=0)
         for axis in axes[1]:
-            axis.set_xlabel("samples T")
+            axis.set_xlabel("samples T of a set")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

@@ -32,11 +32,13 @@ CELLS = {MODES[0]: "cell C", MODES[1]: "cell D", SWITCHING: "cell C/D"}
 DRAFT = "Recorded runs draft model"
 UNITS = {"MAE": "label", "MSE": "squared label"}
 SAMPLES = {
-    "mean error": ("probability", "root mean square difference of the mean to that of all samples"),
-    "epistemic error": ("squared probability", "root mean square difference of the variance to that of all samples"),
-    "epistemic": ("squared probability", "mean over frames"),
-    "rank correlation": ("", "Spearman's, of the epistemic variance with that of all samples"),
-    "other range": ("percent", "of the frames fall in another range than with all samples"),
+    "mean error": ("probability", "standard error of one set's mean: root mean square difference over sqrt 2"),
+    "epistemic error": (
+        "squared probability", "standard error of one set's variance: root mean square difference over sqrt 2",
+    ),
+    "epistemic": ("squared probability", "mean over frames and both sets"),
+    "rank correlation": ("", "Spearman's, of the two sets' epistemic variances"),
+    "other range": ("percent", "of the frames, on whose range the two sets disagree"),
 }
 
 
@@ -238,7 +240,7 @@ def samples_rows(network: str, table: pd.DataFrame, n_frames: int) -> list[Row]:
         table: Of `calibration.stability`.
         n_frames: Frames that were sampled.
     """
-    out, most = list[Row](), int(table["T"].max())
+    out = list[Row]()
     for one in table.to_dict("records"):
         for column, (unit, what) in SAMPLES.items():
             value = (100.0 if unit == "percent" else 1.0) * one[column]
@@ -246,7 +248,7 @@ def samples_rows(network: str, table: pd.DataFrame, n_frames: int) -> list[Row]:
             out.append({
                 "item": "Samples", "row": NAMES.get(network, network), "column": f"{column} @ T {one['T']:.0f}",
                 "value": value, "n": n_frames, "unit": unit,
-                "note": f"{what}; up to {most} samples, mean over orders; n counts frames{undefined}",
+                "note": f"{what}; two sets of T samples each, mean over orders; n counts frames{undefined}",
             })  # fmt: skip
     return out
 
