@@ -397,7 +397,7 @@ def test_check_says_what_is_there(tmp_path: Path) -> None:
 
 def test_check_of_all_unknown_frames(tmp_path: Path) -> None:
     said = list(check(lay(tmp_path, table().assign(label="unknown"))))
-    assert any("no frame has a label: all are unknown" in line for line in said)
+    assert any("all 72 frames are unknown; label some frames of both modes" in line for line in said)
 
 
 def test_real_tracks_load_as_they_are(real_data: Path) -> None:

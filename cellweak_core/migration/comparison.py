@@ -23,6 +23,7 @@ from ..parallel import map_runs
 from .evaluation import outcomes
 from .learning import PARTS, learn, pooled
 from .splits import TEST
+from .training import AUTHORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ def compare(
     *,
     n_samples: int = 50,
     n_stability: int = 200,
+    preset: str = "",
     n_jobs: int = 1,
 ) -> list[Entry]:
     """Train every network on every fold, and predict its held-out frames.
@@ -73,6 +75,7 @@ def compare(
         out: Folder of weights and finished work.
         n_samples: T.
         n_stability: Samples of a few frames, drawn from the first fold's networks; 0 for none.
+        preset: "authors" takes `training.AUTHORS` for the networks that are there.
         n_jobs: Trainings at a time.
 
     Returns:
@@ -87,7 +90,7 @@ def compare(
     told = json.dumps([digest, hashlib.sha256(fold_of.tobytes() + targets.tobytes()).hexdigest()])
     for network in networks:
         for fold in range(n_folds):
-            one = {**run, "network": network, "fold": fold}
+            one = {**run, **(AUTHORS.get(network, {}) if preset else {}), "network": network, "fold": fold}
             key = hashlib.sha256((json.dumps(one, sort_keys=True) + told).encode()).hexdigest()[:8]
             own = {"n_samples": n_samples, "n_stability": 0 if fold else n_stability, "n_few": N_FEW}
             runs.append(one | own | {"weights": str(out.absolute() / "folds" / f"{network}_{fold}_{key}.safetensors")})

@@ -70,26 +70,6 @@ def some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
-def predict_shard(run: Mapping[str, Any], shared: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
-    """Predict some rows with a trained network; a task for `map_runs`.
-
-    Args:
-        run: `file` of `products.save_weights` and its `sha256`, `fold`; `first` and `last` row; `n_samples`, `device`,
-            `precision`, `seed`.
-        shared: `folder` of `patches.load`, and its `digest`.
-        checkpoint: Not used: a shard is done or not.
-
-    Returns:
-        `mean`, `epistemic` and `aleatoric` (n,).
-    """
-    from .products import load_weights
-
-    trained = load_weights(run["file"])["networks"][run["fold"]]
-    patches, _ = load(shared["folder"])
-    settings: dict[str, Any] = {name: run[name] for name in ("device", "precision", "seed")}
-    return predict(patches, np.arange(run["first"], run["last"]), trained, run["n_samples"], **settings)
-
-
 def parameters_of(trained: Mapping[str, Any]) -> int:
     """How many numbers a network learns, without the moving statistics of its normalisations."""
     still = ("running_mean", "running_var", "num_batches_tracked")

@@ -19,7 +19,7 @@ LEAST = {
     "n_samples": 2, "n_stability": 0, "weight_decay": 0, "review_frames": 1, "review_gap": 1, "n_resamples": 1,
     "lead_frames": 1, "sim_cells": 1, "size_px": 8,
 }  # fmt: skip
-WORDS = {"border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS)}
+WORDS = {"border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS), "preset": ("", "authors")}
 
 
 def require(given: Mapping[str, Any]) -> None:
