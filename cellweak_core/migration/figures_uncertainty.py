@@ -42,6 +42,8 @@ def error_by_uncertainty(
     Raises:
         ValueError: Columns missing.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for network, table in tables.items():
         require(table, ("uncertainty", "error", "low", "high"), network)
     if not any(len(table) for table in tables.values()):
@@ -54,6 +56,9 @@ def error_by_uncertainty(
             axis.vlines(table["uncertainty"], table["low"], table["high"], color=look["color"], linewidth=1.1)
         if all((table["uncertainty"] > 0).all() for table in tables.values()):
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel=f"{uncertainty} (mean of the bin)", ylabel=error)
         axis.set_ylim(bottom=0)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
