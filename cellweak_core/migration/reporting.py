@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from ..published import load
 from .calibration import Referral, miscalibration
-from .evaluation import SWITCHING, Estimate, over_sequences
-from .labels import MODES
+from .evaluation import Estimate, over_sequences
+from .labels import MODES, SWITCHING
 
 if TYPE_CHECKING:
     import pandas as pd
