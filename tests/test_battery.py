@@ -6,6 +6,7 @@ and the same seed giving the same output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from cellweak_core import gan, uncertainty
 from cellweak_core.embeddings.autoencoder import Autoencoder
 from cellweak_core.embeddings.imagenet import ImageNetResNet
 from cellweak_core.embeddings.multiscale import MultiScaleCNN
+from cellweak_core.migration import calibration, losses
+from cellweak_core.migration import evaluation as verdicts
+from cellweak_core.migration import networks as migration
+from cellweak_core.migration.labels import MODES
 from cellweak_core.rosettes import evaluation, pooling
 from cellweak_core.rosettes.augmentation import relight, strong, warp
 from cellweak_core.rosettes.classifiers import Ensemble
@@ -42,6 +47,10 @@ def classifier() -> Classifier:
     return Classifier(width=2, image_size=16, n_convs=2, fc=6, dropout=0.3)
 
 
+def regressor(name: str) -> migration.Regressor:
+    return migration.build({"network": name, "n_channels": 2, "width": 0.05})
+
+
 NETWORKS = {
     "batch norm": Network(lambda: CentredBatchNorm(3), (3, 4, 4), (3, 4, 4)),
     "classifier": Network(classifier, (1, 16, 16), (2,)),
@@ -65,6 +74,8 @@ NETWORKS = {
     "imagenet": Network(lambda: ImageNetResNet(32), (2, 24, 24), (1024,), least=2),
     "multi-scale": Network(lambda: MultiScaleCNN(2, 3, 16, 2, 8, 6), (2, 16, 16), (3,)),
     "autoencoder": Network(lambda: Autoencoder(2, 32, 2, 5), (2, 32, 32), (2, 32, 32)),
+    # of 64 px, whose last maps of a ResNet have more than one pixel to normalise a batch of one by
+    **{f"migration, {name}": Network(partial(regressor, name), (2, 64, 64), ()) for name in migration.NETWORKS},
 }
 
 
@@ -150,6 +161,7 @@ LOSSES: dict[str, tuple[Call, int]] = {
     "critic": (lambda real, fake: gan.critic_loss(squares(real), squares(fake)), 0),
     "generator": (lambda real, fake: gan.generator_loss(squares(fake)), 0),
     "gradient penalty": (lambda real, fake: gan.gradient_penalty(squares, real, fake, random_source(0)), 0),
+    "log cosh": (losses.log_cosh, 0),
     **{
         f"pool, {how}": (lambda real, fake, how=how: pooling.pool(real - fake, how, 2.0), 1)
         for how in ("log_sum_exp", "noisy_or", "maximum", "mean")
@@ -206,6 +218,8 @@ def test_augmentation_shape_and_finite(change: Call, n: int) -> None:
 
 SCORES = np.array([[0.9, 0.4, 0.7, 0.2, 0.6, 0.1], [0.8, 0.5, 0.6, 0.3, 0.2, 0.1]])
 TARGET, GROUPS = np.array([1, 0, 1, 0, 1, 0]), np.array(list("aabbcc"))
+NAMED, FRAMES = np.array(MODES, object)[TARGET], np.array([0, 1, 1, 0, 4, 7])
+TABLE = verdicts.per_sequence(SCORES[0], TARGET, NAMED, GROUPS)
 
 METRICS: dict[str, Callable[[], Any]] = {
     "weighted": lambda: list(evaluation.weighted_metrics(SCORES[0], TARGET, np.ones((3, 6))).values()),
@@ -216,16 +230,31 @@ METRICS: dict[str, Callable[[], Any]] = {
     "group weights": lambda: uncertainty.group_weights(GROUPS, 9, 3),
     "percentiles": lambda: uncertainty.percentile_interval(SCORES[0]),
     "summary": lambda: uncertainty.summary(SCORES[0].tolist()),
+    "outcomes": lambda: verdicts.outcomes(SCORES[0], NAMED) == "TP",
+    "per sequence": lambda: verdicts.per_sequence(SCORES[0], TARGET, NAMED, GROUPS, epistemic=SCORES[1]).iloc[:, 2:],
+    "over sequences": lambda: verdicts.over_sequences(TABLE, n_resamples=50, seed=2).iloc[:, 1:],
+    "per mode": lambda: (
+        # each of the cells switches, and no frame is unknown
+        verdicts.per_mode(SCORES[0], TARGET, NAMED, GROUPS, FRAMES, 50, 2).query("mode == 'Switching'").iloc[:, 2:]
+    ),
+    "interpolated": lambda: verdicts.interpolated(np.where(FRAMES == 1, np.nan, TARGET), GROUPS, FRAMES),
+    "cell weights": lambda: list(verdicts.cell_weights(GROUPS, 9, 3)),
+    "AUROC": lambda: verdicts.auroc(SCORES[0], TARGET, GROUPS, 50, 2),
+    "AUROC gain": lambda: verdicts.auroc_gain(*SCORES, TARGET, GROUPS, 50, 2),
+    "error by uncertainty": lambda: calibration.error_by_uncertainty(*SCORES, GROUPS, 2, 50, 2),
+    "rank correlation": lambda: calibration.spearman(*SCORES, GROUPS, 50, 2),
+    "coverage": lambda: calibration.coverage(TARGET, *SCORES, GROUPS, n_resamples=50, seed=2),
 }
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_metric_finite_repeatable_and_input_left_alone(name: str) -> None:
-    before = SCORES.copy(), TARGET.copy(), GROUPS.copy()
+    inputs = SCORES, TARGET, GROUPS, NAMED, FRAMES
+    before = [one.copy() for one in inputs]
     first, second = (np.asarray(METRICS[name](), float) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
-    for was, now in zip(before, (SCORES, TARGET, GROUPS), strict=True):
+    for was, now in zip(before, inputs, strict=True):
         np.testing.assert_array_equal(was, now)
 
 
@@ -236,3 +265,16 @@ def test_metrics_of_one_image_and_of_none_are_decided() -> None:
     assert all(np.isnan(v) for v in evaluation.metrics([], []).values())
     with pytest.raises(ValueError, match="at least one observation"):
         evaluation.with_intervals([], [], [])
+
+
+def test_verdicts_of_one_frame_and_of_none_are_decided() -> None:
+    one = verdicts.over_sequences(verdicts.per_sequence([0.9], [1.0], [MODES[1]], ["a"]), n_resamples=5)
+    assert one["value"].to_numpy() == pytest.approx([0.01, 1, 0, 0])
+    assert one[["sd", "low", "high"]].isna().all(axis=None)
+    assert verdicts.over_sequences(TABLE[:0], n_resamples=5)["value"].isna().all()
+    assert verdicts.outcomes([], []).shape == (0,)
+    assert np.isnan(verdicts.auroc([0.9], [True], ["a"], 5).value)
+    with pytest.raises(ValueError, match="at least one observation"):
+        verdicts.auroc([], [], [])
+    with pytest.raises(ValueError, match="every frame is of unknown mode"):
+        verdicts.per_sequence([], [], [], [])
