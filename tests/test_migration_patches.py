@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from migration_films import H, T, W, film, lay, table
 
 from cellweak_core.files import DataError
 from cellweak_core.migration import patches
 from cellweak_core.migration.data import Films, load
+from cellweak_core.migration.simulate import Plan, simulate
 
 
 def moving(films: dict[str, np.ndarray], points: pd.DataFrame) -> Films:
@@ -274,3 +276,23 @@ def test_a_full_disk_leaves_no_patches(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         patches.write(films, small_disk / "p", 300)
     assert not list((small_disk / "p").glob("*"))
+
+
+def test_other_axes_are_other_patches(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (5, 24, 24), np.uint8)
+    tifffile.imwrite(tmp_path / "film.tif", frames)
+    (tmp_path / "points.csv").write_text("cell,frame,x,y\n1,0,9,5\n1,1,9,6\n")
+    one, other = (load(tmp_path, axes=axes) for axes in ("TYX", "TXY"))
+    assert not np.array_equal(patches.cut(one, [0], 9), patches.cut(other, [0], 9))
+    assert patches.digest(one, 9) != patches.digest(other, 9)
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    films = simulate(Plan(n_cells=3, n_frames=6, field_px=48, size_px=32), seed=1)
+    folder, _ = patches.kept(films, tmp_path, 16)
+    (folder / patches.TABLE).unlink()
+    left = folder / f".{patches.PIXELS}.77.part"
+    left.write_bytes(b"0" * 9)
+    patches.kept(films, tmp_path, 16)
+    assert not left.exists()
+    assert patches.load(folder)[0].shape == (18, 3, 16, 16)

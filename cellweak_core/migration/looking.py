@@ -173,3 +173,17 @@ def front_shares(
         what + words: ahead_of(values[mask], directions[rows][mask], own["cell"].to_numpy()[mask], n_resamples, seed)
         for what, values in shown.items() for words, mask in masks.items()
     }  # fmt: skip
+
+
+def missed(found: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+    """By which share of the difference of logits the sum of integrated gradients misses it.
+
+    Args:
+        found: Of `maps`.
+
+    Returns:
+        `(k,)`, 0 where the rule is exact; NaN where the logits do not differ.
+    """
+    off = np.asarray(found["incompleteness"], np.float64)
+    ought = np.asarray(found["gradients"], np.float64).sum((1, 2, 3)) - off
+    return np.abs(off) / np.where(ought == 0, np.nan, np.abs(ought))

@@ -140,7 +140,9 @@ def digest(films: Films, size_px: int = SIZE_PX, border: str = "edge", downsampl
     """
     if not films.digest:
         raise ValueError(f"{films.name}: expected films with a digest; without one their patches have no key")
-    told = f"{films.digest}\0{size_px}\0{border}\0{downsample}\n"
+    # files are the same, and their pixels are not, when their axes are read in another order
+    axes = [f"{film.shape}{getattr(film, 'letters', '')}" for film in films.frames.values()]
+    told = f"{films.digest}\0{axes}\0{size_px}\0{border}\0{downsample}\n"
     return hashlib.sha256((told + films.points[list(COLUMNS)].to_csv(index=False)).encode()).hexdigest()
 
 
@@ -170,6 +172,8 @@ def kept(
     except DataError:  # none, or a write that was killed
         whole = False
     if not whole:
+        for left in folder.glob(f".{PIXELS}.*.part"):  # as large as the patches
+            left.unlink(missing_ok=True)
         write(films, folder, size_px, border, downsample)
     return folder, key
 

@@ -176,3 +176,9 @@ def long(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def best_of(networks: Sequence[str]) -> str:
     """The network that Figs. 1b and c are of: the paper's DenseNet where it is there, else the last."""
     return next((name for name in networks if NAMES.get(name) == BEST), networks[-1])
+
+
+def by_network(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What `long` made one table of, by network in its order."""
+    parts = table.groupby("network", sort=False)
+    return {str(network): own.drop(columns="network").reset_index(drop=True) for network, own in parts}
