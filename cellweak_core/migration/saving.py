@@ -79,7 +79,7 @@ def require_same(trained: Mapping[str, Any], films: Films, path: str | Path) -> 
         DataError: Another number of channels, or other names.
     """
     theirs, ours = list(trained["channels"]), list(films.channels)
-    named = not all(name.isdigit() for name in (*theirs, *ours))
+    named = not any(all(name.isdigit() for name in names) for names in (theirs, ours))
     if len(theirs) != len(ours) or (named and [n.casefold() for n in theirs] != [n.casefold() for n in ours]):
         raise DataError(
             f"{films.name} has the channels {', '.join(ours)}, and {path} learnt from {', '.join(theirs)}; give films "
