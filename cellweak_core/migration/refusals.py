@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ..chapters import ParameterError
 from ..files import DataError
+from ..training import SCHEDULES
 from .data import Films
 from .motion import MEASURES
 from .networks import NETWORKS
@@ -19,7 +21,10 @@ LEAST = {
     "n_samples": 2, "n_stability": 0, "weight_decay": 0, "review_frames": 1, "review_gap": 1, "n_resamples": 1,
     "lead_frames": 1, "sim_cells": 1, "size_px": 8,
 }  # fmt: skip
-WORDS = {"border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS), "preset": ("", "authors")}
+WORDS = {
+    "border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS), "preset": ("", "authors"),
+    "schedule": SCHEDULES,
+}  # fmt: skip
 
 
 def require(given: Mapping[str, Any]) -> None:
@@ -29,8 +34,8 @@ def require(given: Mapping[str, Any]) -> None:
         given: All parameters of the chapter, by name.
 
     Raises:
-        ParameterError: No network, an unknown one or one twice; a word that is none of those known; a number out of
-            range; patches that are too small for a network.
+        ParameterError: No network, an unknown one or one twice; a word that is none of those known; a number that
+            is none or out of range; patches that are too small for a network.
     """
     for name, known in (("networks", NETWORKS), ("motion_by", MEASURES)):
         chosen = list(given[name])
@@ -40,6 +45,9 @@ def require(given: Mapping[str, Any]) -> None:
         if given[name] not in words:
             listed = ", ".join(word or "nothing" for word in words)
             raise ParameterError(f"{name}: expected one of {listed}, got {given[name]!r}")
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ParameterError(f"{name}: expected a finite number, got {value}")
     for name, least in LEAST.items():
         if given[name] < least:
             raise ParameterError(f"{name}: expected {least} or more, got {given[name]}")

@@ -84,17 +84,16 @@ def supervised(
         found = labelled(points, window=window, by=by, quantile=quantile)
         said = tuple(told(measures))
     counts = found["label"].value_counts()
+    fix = (
+        "label some frames of both modes, or take modes from motion (-p modes_from motion)" if source == "labels" else
+        "label frames by hand, or take other measures or another quantile (-p motion_by, -p motion_quantile)"
+    )  # fmt: skip
     if not (counts.get(MODES[0], 0) or counts.get(MODES[1], 0)):
-        raise DataError(
-            f"all {len(found)} frames are unknown; label some frames of both modes, or take modes from motion "
-            "(-p modes_from motion)"
-        )
+        raise DataError(f"all {len(found)} frames are unknown; {fix}")
     for own, other in (MODES, MODES[::-1]):
         if not counts.get(own, 0):
-            raise DataError(
-                f"{counts[other]} frames are {other}, {counts.get(UNKNOWN, 0)} unknown and none {own}; label frames of "
-                "both modes, or take modes from motion (-p modes_from motion)"
-            )
+            unknown = counts.get(UNKNOWN, 0)
+            raise DataError(f"frames: {counts[other]} {other}, {unknown} unknown and no {own} one; {fix}")
     kind = targets or ("ramps" if source == "labels" else "hard")
     of = ramps(found) if kind == "ramps" else hard(found)
     return Supervision(found, of, source, kind, measures, said)
