@@ -7,6 +7,7 @@ from figure_texts import closed_figures, words  # noqa: F401 - a fixture of ever
 from matplotlib.figure import Figure
 from scipy import stats
 
+from cellweak_core import curves
 from cellweak_core.cytogan import changes, exploring, figures, latent, pictures, reporting, spotting
 from cellweak_core.files import DataError
 from cellweak_core.plotting import mosaic
@@ -148,21 +149,8 @@ def test_sums_and_steps_have_their_signs_and_measurements() -> None:
     assert "No direction" in words(figures.moved({}))
 
 
-def test_training_curves_have_a_panel_each_and_the_alarm() -> None:
-    rows = [(panel, line, seed, step, step + seed) for panel, lines in (("LSGAN", "DG"), ("diversity", "LB"))
-            for line in lines for seed in range(2) for step in range(3)]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["panel", "line", "seed", "step", "value"])
-    figure = figures.training_curves(table, {"diversity": (0.2, "alarm")})
-    seen = [axis for axis in figure.axes if axis.get_visible()]
-    assert [axis.get_title() for axis in seen] == ["LSGAN", "diversity"]
-    assert [list(line.get_ydata()) for line in seen[0].lines] == [[0, 1, 2], [1, 2, 3]] * 2
-    assert [text.get_text() for text in seen[0].get_legend().get_texts()] == ["D", "G"]
-    assert [text.get_text() for text in seen[1].get_legend().get_texts()] == ["L", "B", "alarm"]
-    one = figures.training_curves(table[table["seed"] == 0].drop(columns="seed"))
-    assert len(one.axes[0].lines) == 2
-    assert "No training" in words(figures.training_curves(table[:0]))
-    with pytest.raises(ValueError, match="columns step are missing"):
-        figures.training_curves(table.drop(columns="step"))
+def test_training_curves_are_those_of_every_chapter() -> None:
+    assert figures.training_curves is curves.training_curves
 
 
 def test_nearest_cells_have_their_distance_in_typical_ones() -> None:

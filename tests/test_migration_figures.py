@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from figure_texts import closed_figures, words  # noqa: F401 - a fixture of every test here
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from cellweak_core.migration import calibration, evaluation, figures, review
+from cellweak_core.migration import calibration, evaluation, figures, motion, review
 from cellweak_core.plotting import write_pages
 
 C, D, U = "continuous", "discontinuous", "unknown"
@@ -299,3 +300,72 @@ def test_the_review_files_are_the_same_each_time_and_leave_no_figure_open(tmp_pa
     assert back["row"].tolist() == found["row"].tolist()
     assert back["epistemic"].tolist() == pytest.approx(found["epistemic"].tolist())
     assert not plt.get_fignums()
+
+
+def test_targets_are_drawn_by_cell_and_label() -> None:
+    table = frames()
+    titles = {"f/2": "both", "f/0": "slow"}
+    figure = figures.targets(table.sample(frac=1, random_state=0), titles)
+    assert [axis.get_title() for axis in figure.axes] == ["both", "slow"]
+    for axis, cell in zip(figure.axes, titles, strict=True):
+        own = table[table["cell"] == cell]
+        (line,) = axis.lines
+        assert np.array_equal(np.asarray(line.get_xdata()), own["frame"])
+        assert np.array_equal(np.asarray(line.get_ydata()), own["target"], equal_nan=True)
+        assert [one.get_label() for one in axis.collections] == [C, D, U]
+        colours = {C: "#01665e", D: "#8c510a", U: "#777777"}
+        for points in axis.collections:
+            part = own[own["label"] == points.get_label()]
+            height = [0.5] * len(part) if points.get_label() == U else part["target"].tolist()
+            literal = np.array([part["frame"].to_numpy(float), height]).T
+            assert np.array_equal(np.asarray(points.get_offsets()), literal)
+            assert to_hex(points.get_edgecolor()[0]) == colours[points.get_label()]
+        grey = axis.patches[0]
+        assert (grey.get_y(), grey.get_height()) == (pytest.approx(0.4), pytest.approx(0.2))
+    assert [one.get_text() for one in figure.legends[0].get_texts()] == [C, D, U]
+    assert "No cell has a mode" in words(figures.targets(table, {}))
+    with pytest.raises(ValueError, match="columns target are missing"):
+        figures.targets(table.drop(columns="target"), titles)
+
+
+def walked(n: int = 60) -> pd.DataFrame:
+    steps = np.random.default_rng(0).exponential(3, (n, 2))
+    return pd.DataFrame(steps.cumsum(0), columns=["x", "y"]).assign(sequence="f", cell="f/0", frame=range(n))
+
+
+def test_measures_are_histograms_with_their_thresholds() -> None:
+    table = motion.modes(walked(), by=("speed", "burstiness"))
+    limits = table.attrs["thresholds"]
+    figure = figures.measures(table, limits, ("speed", "burstiness"))
+    assert len(figure.axes) == 3
+    for axis, name in zip(figure.axes, motion.MEASURES, strict=True):
+        assert axis.get_xlabel().startswith(f"{name} (")
+        (line,) = axis.lines
+        assert list(line.get_xdata()) == [limits[name]] * 2
+        assert line.get_linestyle() == (":" if name == "persistence" else "-")
+        values = table[name].to_numpy()
+        top = np.quantile(values[np.isfinite(values)], 0.995)
+        bins = np.linspace(0, top, 41)
+        for container, label in zip(axis.containers, (C, D, U), strict=True):
+            assert container[0].get_label() == label
+            own = values[(table["label"] == label) & np.isfinite(values)]
+            literal = [0] * 40
+            for value in own:
+                # what is beyond the last edge counts in the last bin
+                literal[min(39, int(np.searchsorted(bins, min(value, top), side="right")) - 1)] += 1
+            assert [patch.get_height() for patch in container] == literal
+    assert sum(len(table[table["label"] == label]) for label in (C, D)) > 20
+    assert [one.get_text() for one in figure.legends[0].get_texts()] == [C, D, U]
+    for missing in ("speed", "label"):
+        with pytest.raises(ValueError, match=f"columns {missing} are missing"):
+            figures.measures(table.drop(columns=missing), limits, ("speed",))
+
+
+def test_measures_of_cells_that_stand_still_and_beside_labels_of_an_expert() -> None:
+    still = motion.modes(walked().assign(x=1.0, y=1.0), by=("speed",))
+    figure = figures.measures(still.assign(label=D), still.attrs["thresholds"], ("speed",))
+    for axis in figure.axes:
+        heights = [[patch.get_height() for patch in container] for container in axis.containers]
+        assert sum(heights[0]) == sum(heights[2]) == 0
+        assert heights[1] == [54, *[0] * 39]
+    assert "frames" in words(figure)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cellweak_core.files import DataError
 from cellweak_core.migration.labels import MODES, UNKNOWN, ramps
-from cellweak_core.migration.splits import grouped, require_apart, sides
+from cellweak_core.migration.splits import examples, grouped, overview, require_apart, sides
 
 
 def points(n_continuous: int, n_discontinuous: int, n_switching: int = 0, seed: int = 0) -> pd.DataFrame:
@@ -144,3 +144,54 @@ def test_a_cell_in_training_and_test_is_refused() -> None:
         require_apart([10, 2, -1, -1, 1], cells)
     with pytest.raises(ValueError, match="cells: expected one for each"):
         require_apart([0, 1], cells)
+
+
+def of(**cells: str) -> pd.DataFrame:
+    """By cell its labels, a letter each."""
+    word = {"C": MODES[0], "D": MODES[1], "?": UNKNOWN}
+    rows = [(f"f/{cell}", t, word[letter]) for cell, text in cells.items() for t, letter in enumerate(text)]
+    return pd.DataFrame(rows, columns=["cell", "frame", "label"])
+
+
+def test_examples_by_hand() -> None:
+    table = of(a="CCCC", b="CC???", c="DDDCD", d="DDD", e="CDDC", g="CDDDDD", h="???")
+    # of two cells without any discontinuous frame the longer one; d is surely discontinuous, e half and half
+    expected = {MODES[0]: "f/a", MODES[1]: "f/d", "switching": "f/e"}
+    assert examples(table) == expected
+    assert examples(table.sample(frac=1, random_state=0)) == expected
+    # among some cells; c has 4 of 5 frames discontinuous and g 5 of 6
+    assert examples(table, ["f/b", "f/c", "f/g"]) == {MODES[0]: "f/b", MODES[1]: "f/g", "switching": "f/c"}
+    assert examples(table, ["f/e"]) == {"switching": "f/e"}  # no mode has the larger half of it
+    assert examples(table, ["f/c"]) == {MODES[1]: "f/c"}  # which is shown once
+    assert examples(table, ["f/h"]) == {}
+    assert examples(table.assign(label=UNKNOWN)) == {}
+    # of equals that with more frames of known mode, then the first by name
+    assert examples(of(a="D???", b="DD", c="DD"))[MODES[1]] == "f/b"
+    assert examples(of(k="CD", b="CCDD", a="DC"))["switching"] == "f/b"
+    assert examples(of(k="CD", b="CD", a="DC"))["switching"] == "f/a"
+
+
+def test_an_overview_by_loops() -> None:
+    table = points(9, 9, 3, seed=2)
+    table.loc[table["cell"] == "f/5", "label"] = UNKNOWN  # is in no part
+    table = table.sample(frac=1, random_state=1)
+    fold_of = grouped(table, ramps(table), 3, 0.2)
+    found = overview(table, fold_of)
+    assert found["part"].tolist() == ["test", "fold 0", "fold 1", "fold 2", "in none"]
+    part_of = {cell: part for cell, part in zip(table["cell"], fold_of.tolist(), strict=True) if part != -2}
+    for part, one in zip((-1, 0, 1, 2, -2), found.to_dict("records"), strict=True):
+        cells, labels, switching = {}, [], 0
+        for cell, label in zip(table["cell"], table["label"], strict=True):
+            if part_of.get(cell, -2) == part:
+                cells.setdefault(cell, set()).add(label)
+                labels.append(label)
+        for modes in cells.values():
+            switching += set(MODES) <= modes
+        expected = {f"frames {word}": labels.count(word) for word in (*MODES, UNKNOWN)}
+        assert {key: one[key] for key in expected} == expected
+        assert (one["cells"], one["switching cells"]) == (len(cells), switching)
+    assert found["cells"].sum() == table["cell"].nunique() == 21
+    assert found.iloc[-1].to_list()[:4] == ["in none", 1, 0, 0]
+    everywhere = points(6, 6)
+    without = overview(everywhere, grouped(everywhere, ramps(everywhere), 3, 0.0))
+    assert without["part"].tolist() == ["fold 0", "fold 1", "fold 2"]
