@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -222,3 +223,105 @@ def test_shares_of_other_lengths_are_refused() -> None:
         looking.ahead_of(views, moves[:2], ["a", "b", "c"])
     with pytest.raises(ValueError, match="absolute values"):
         looking.ahead_of(-views, moves, ["a", "b", "c"])
+
+
+def frames_of(**cells: str) -> pd.DataFrame:
+    """By cell its labels, a letter each; rows of the points go on from cell to cell."""
+    word = {"C": "continuous", "D": "discontinuous", "?": "unknown"}
+    rows = [(f"f/{cell}", word[letter]) for cell, text in cells.items() for letter in text]
+    return pd.DataFrame(rows, columns=["cell", "label"]).assign(row=range(len(rows)))
+
+
+def test_chosen_frames_lie_evenly_within_those_that_move() -> None:
+    frames = frames_of(a="C" * 9, b="DD", c="D", d="CCC")
+    moves = np.ones((15, 2))
+    moves[7:9] = np.nan  # the last frames of a
+    moves[12:, 1] = np.nan  # d never moves
+    # a has seven frames left, 0 to 6; of two places among them, ends left out, 2 and 4
+    for per_cell, rows in ((1, [3, 9, 11]), (2, [2, 4, 9, 10, 11]), (5, [1, 2, 3, 4, 5, 9, 10, 11])):
+        found = looking.chosen(frames, moves, per_cell)
+        assert found["row"].tolist() == rows
+        assert found.columns.tolist() == frames.columns.tolist()
+    # as many as there are, and none twice
+    assert looking.chosen(frames, moves, 50)["row"].tolist() == [*range(7), 9, 10, 11]
+    # cells and rows keep the order that they are given in, whatever the index
+    turned = frames.iloc[::-1].set_index(np.arange(15) % 4)
+    assert looking.chosen(turned, moves, 2)["row"].tolist() == [11, 10, 9, 4, 2]
+    for none in (looking.chosen(frames, moves * np.nan, 2), looking.chosen(frames[:0], moves, 2)):
+        assert not len(none)
+        assert none.columns.tolist() == frames.columns.tolist()
+
+
+def ahead_literally(view: np.ndarray, move: np.ndarray) -> float:
+    """Of an even side: the centroid is pixel side // 2, and the first row and column, without a partner, are out."""
+    front = total = 0.0
+    for y in range(1, PX):
+        for x in range(1, PX):
+            side = move[0] * (x - PX // 2) + move[1] * (y - PX // 2)
+            front += view[y, x] * (1 if side > 0 else 0.5 if side == 0 else 0)
+            total += view[y, x]
+    return front / total if total else np.nan
+
+
+def test_front_shares_are_those_of_a_literal_loop_over_both_maps() -> None:
+    frames = frames_of(a="CCC?", b="DDD", c="DCC")
+    patches, result = pixels(12).numpy(), trained("resnet18")
+    moves = np.random.default_rng(2).normal(size=(12, 2))
+    moves[5] = np.nan
+    frames["row"] += 1  # patches of other cells lie before and behind
+    counted = frames[(frames["label"] != "unknown") & (frames["row"] != 5)]
+    found = looking.front_shares(frames, patches, result, moves, 200, seed=1, device="cpu")
+    kinds = ("", ", continuous", ", discontinuous")
+    assert list(found) == [what + kind for what in ("Grad-CAM", "integrated gradients") for kind in kinds]
+    values = []
+    for kind in kinds:
+        own = counted[counted["label"] == kind[2:]] if kind else counted
+        maps = looking.maps(patches, own["row"].to_numpy(), result, device="cpu")
+        gradients = np.abs(maps["gradients"][:, 0]) + np.abs(maps["gradients"][:, 1])
+        for what, views in (("Grad-CAM", maps["cams"]), ("integrated gradients", gradients)):
+            of_cell: dict[str, list[float]] = {}
+            for view, (cell, row) in zip(views, own[["cell", "row"]].itertuples(index=False), strict=True):
+                share = ahead_literally(view.astype(float), moves[row])
+                if np.isfinite(share):  # not of a map that is 0
+                    of_cell.setdefault(cell, []).append(share)
+            one = found[what + kind]
+            assert (one.n_frames, one.n_cells) == (sum(map(len, of_cell.values())), len(of_cell))
+            expected = np.mean([np.mean(shares) for shares in of_cell.values()]) if of_cell else np.nan
+            assert one.value == pytest.approx(expected, abs=1e-5, nan_ok=True)
+            values.append(one.value)
+    assert np.isfinite(values).sum() >= 4
+    assert found["integrated gradients"].n_frames == 8
+    assert (found["integrated gradients"].low, found["integrated gradients"].high) != (0.5, 0.5)
+    order = np.random.default_rng(3).permutation(len(frames))
+    again = looking.front_shares(frames.iloc[order], patches, result, moves, 200, seed=1, device="cpu")
+    for name, one in found.items():
+        assert again[name] == pytest.approx(one, abs=1e-5, nan_ok=True)
+
+
+def test_front_shares_of_the_first_and_last_of_many_frames_and_of_none() -> None:
+    frames, moves = frames_of(a="CCCCC", b="?DDDD"), np.ones((10, 2))
+    patches, result = pixels(10).numpy(), trained("resnet18")
+    some = looking.front_shares(frames, patches, result, moves, 20, device="cpu", most=3)
+    chosen = frames.iloc[[0, 4, 9]]  # of nine known frames the first, the middle and the last
+    alone = looking.front_shares(chosen, patches, result, moves, 20, device="cpu")
+    for name, one in some.items():
+        assert one == pytest.approx(alone[name], abs=1e-5, nan_ok=True)
+    assert some["integrated gradients, continuous"].n_frames == 2
+    for known, directions in ((frames.assign(label="unknown"), moves), (frames, moves * np.nan)):
+        none = looking.front_shares(known, patches, result, directions, 20, device="cpu")
+        assert len(none) == 6
+        assert all(np.isnan(one.value) and one.n_frames == 0 for one in none.values())
+
+
+def test_what_gradients_miss_is_a_share_of_the_difference_of_logits() -> None:
+    gradients = np.zeros((3, 2, 2, 2), np.float32)
+    gradients[0, :, 0, 0], gradients[1, 1, 1, 1] = 2.5, -3
+    # sums of 5, -3 and 0, where the logits differ by 4, -4 and not at all
+    found = looking.missed({"gradients": gradients, "incompleteness": np.float32([1, 1, 0])})
+    np.testing.assert_array_equal(found, [0.25, 0.25, np.nan])
+    maps = looking.maps(pixels(3).numpy(), range(3), trained("resnet18"), n_steps=4, device="cpu")
+    net, x = network("resnet18"), normalised_literally(pixels(3))
+    with torch.no_grad():
+        difference = (net(x) - net(torch.zeros_like(x))).numpy()
+    literal = np.abs(maps["gradients"].sum((1, 2, 3)) - difference) / np.abs(difference)
+    np.testing.assert_allclose(looking.missed(maps), literal, rtol=1e-3)
