@@ -299,8 +299,9 @@ def test_front_shares_are_those_of_a_literal_loop_over_both_maps() -> None:
 
 
 def test_front_shares_of_the_first_and_last_of_many_frames_and_of_none() -> None:
-    frames, moves = frames_of(a="CCCCC", b="?DDDD"), np.ones((10, 2))
-    patches, result = pixels(10).numpy(), trained("resnet18")
+    frames, moves = frames_of(a="CCCCC", b="?DDDDDDDD"), np.ones((14, 2))
+    moves[10:] = np.nan  # frames that go nowhere are not chosen
+    patches, result = pixels(14).numpy(), trained("resnet18")
     some = looking.front_shares(frames, patches, result, moves, 20, device="cpu", most=3)
     chosen = frames.iloc[[0, 4, 9]]  # of nine known frames the first, the middle and the last
     alone = looking.front_shares(chosen, patches, result, moves, 20, device="cpu")
