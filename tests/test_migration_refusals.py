@@ -52,6 +52,8 @@ def test_lists_of_words(name: str) -> None:
     ("targets", ("", "ramps", "hard"), "nothing, ramps, hard"),
     ("preset", ("", "authors"), "nothing, authors"),
     ("schedule", ("constant", "cosine", "steps", "fractions"), "constant, cosine, steps, fractions"),
+    ("precision", ("32-true", "bf16-mixed"), "32-true, bf16-mixed"),
+    ("device", ("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda, mps"),
 ])  # fmt: skip
 def test_words(name: str, words: tuple[str, ...], listed: str) -> None:
     for word in words:

@@ -23,7 +23,7 @@ LEAST = {
 }  # fmt: skip
 WORDS = {
     "border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS), "preset": ("", "authors"),
-    "schedule": SCHEDULES,
+    "schedule": SCHEDULES, "precision": ("32-true", "bf16-mixed"), "device": ("auto", "cpu", "cuda", "mps"),
 }  # fmt: skip
 
 
