@@ -353,6 +353,8 @@ def test_weights_of_other_channels_are_refused(trained: Path, tmp_path: Path) ->
     ({"motion_quantile": 0.0}, "motion_quantile: expected a number between 0 and 1"),
     ({"dropout": 0.6, "cap": 0.5}, "dropout, cap, growth: expected"),
     ({"networks": ["vgg16"], "size_px": 31}, "size_px: vgg16 takes 32 px or more, got 31"),
+    ({"precision": "half"}, "precision: expected one of"),
+    ({"device": "abacus"}, "device: expected one of"),
 ])  # fmt: skip
 def test_parameters_that_cannot_be_are_refused_before_anything_is_read(
     own: dict[str, Any], message: str, tmp_path: Path
