@@ -214,6 +214,14 @@ def test_worth_of_the_uncertainty_by_loops(test: bool) -> None:
         missed = own["outcome"] != "TP"
         assert 0 < missed.sum() < n
         assert one.wrong.value == pytest.approx(roc_auc_score(missed, spread))
+        unsure = own["mean"] * (1 - own["mean"])
+        assert one.wrong_by_mean.value == pytest.approx(roc_auc_score(missed, unsure))
+        assert one.gain.value == pytest.approx(one.wrong.value - one.wrong_by_mean.value)
+        said = own["outcome"] != "Uncertain"
+        if missed[said].nunique() > 1:
+            assert one.fn.value == pytest.approx(roc_auc_score(missed[said], spread[said]))
+        assert one.fn.n_frames == said.sum()
+        assert [one.wrong, one.wrong_by_mean, one.gain, one.fn] == list(one.told().values())
         assert one.bins["n"].sum() == n
         assert one.bins["error"] @ one.bins["n"] == pytest.approx(error.sum())
         assert one.bins["uncertainty"].is_monotonic_increasing

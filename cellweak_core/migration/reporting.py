@@ -185,7 +185,7 @@ def auroc_rows(found: Mapping[tuple[str, str], Estimate], words: str = "0.5 is c
 def uncertainty_rows(
     network: str,
     correlation: Estimate | None = None,
-    wrong: Estimate | None = None,
+    wrong: Mapping[str, Estimate] | None = None,
     referred: Mapping[str, Referral] | None = None,
     intervals: Mapping[str, pd.DataFrame] | None = None,
     kept: Sequence[float] = (0.5, 0.8),
@@ -195,7 +195,7 @@ def uncertainty_rows(
     Args:
         network: As `fig_1a_rows`.
         correlation: Of `calibration.spearman`, absolute error with epistemic variance.
-        wrong: Of `evaluation.auroc`, wrong frames by epistemic variance.
+        wrong: Of `evaluation.auroc`, by what is told from what: wrong frames by epistemic variance, and the like.
         referred: Of `calibration.referral`, by what the error is: "MSE", or "wrong" (1 where a frame is not TP).
         intervals: Of `calibration.coverage`, by what the interval is of, such as "epistemic".
         kept: Fractions at which the referral curves have a row; those the curve does not have are left out.
@@ -204,8 +204,8 @@ def uncertainty_rows(
     by_cells = "95 % by resampling cells; n counts frames"
     if correlation is not None:
         out.append(_estimate("Uncertainty", name, "Spearman, error and uncertainty", correlation, "", by_cells))
-    if wrong is not None:
-        out.append(_estimate("Uncertainty", name, "AUROC, wrong frames", wrong, "", f"0.5 is chance; {by_cells}"))
+    for column, told in (wrong or {}).items():
+        out.append(_estimate("Uncertainty", name, column, told, "", f"0.5 is chance, 0 of a gain; {by_cells}"))
     for what, one in (referred or {}).items():
         curve = one.curve
         note = f"0 by lot, 1 perfect; {by_cells}"

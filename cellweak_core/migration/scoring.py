@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import calibration, evaluation
 from .calibration import Referral
@@ -99,6 +99,11 @@ class Worth(NamedTuple):
     Attributes:
         correlation: Spearman's, of absolute error and epistemic variance.
         wrong: AUROC of the epistemic variance for frames that are not TP; NaN where all are.
+        wrong_by_mean: The same of `mean (1 - mean)`, which needs no samples: how near to .5 the prediction is. Frames
+            between .4 and .6 are not TP by definition, and have a large variance as well.
+        gain: `wrong` minus `wrong_by_mean`.
+        fn: AUROC of the epistemic variance for FN among the frames that are TP or FN: those that are sure of a
+            mode; NaN where there is one kind only.
         bins: `calibration.error_by_uncertainty`.
         referred: `calibration.referral` of "MSE", and of "wrong" (1 where a frame is not TP).
         intervals: `calibration.coverage` of the "epistemic" variance, of "epistemic + aleatoric", and of "samples".
@@ -106,9 +111,19 @@ class Worth(NamedTuple):
 
     correlation: Estimate
     wrong: Estimate
+    wrong_by_mean: Estimate
+    gain: Estimate
+    fn: Estimate
     bins: pd.DataFrame
     referred: dict[str, Referral]
     intervals: dict[str, pd.DataFrame]
+
+    def told(self) -> dict[str, Estimate]:
+        """How well errors are told, by the words of the table."""
+        return {
+            "AUROC, wrong frames": self.wrong, "AUROC, wrong frames, by mean (1 - mean)": self.wrong_by_mean,
+            "gain of the epistemic variance": self.gain, "AUROC, FN among TP and FN": self.fn,
+        }  # fmt: skip
 
 
 def worth(
@@ -132,10 +147,14 @@ def worth(
         rows, drawn = samples_of(learnt, network)
         at = np.searchsorted(rows, own["row"], sorter=np.argsort(rows))
         samples = drawn[:, np.argsort(rows)[at]]
-        both = spread + own["aleatoric"].to_numpy(float)
+        both, unsure = spread + own["aleatoric"].to_numpy(float), mean * (1 - mean)
+        said = (own["outcome"] != "Uncertain").to_numpy()
         out[network] = Worth(
             calibration.spearman(np.abs(mean - target), spread, cells, **how),
             evaluation.auroc(spread, missed > 0, cells, **how),
+            evaluation.auroc(unsure, missed > 0, cells, **how),
+            evaluation.auroc_gain(spread, unsure, missed > 0, cells, **how),
+            _within(said, spread, missed > 0, cells, how),
             calibration.error_by_uncertainty(np.abs(mean - target), spread, cells, **how),
             {
                 "MSE": calibration.referral((mean - target) ** 2, spread, cells, **how),
@@ -148,6 +167,16 @@ def worth(
             },
         )  # fmt: skip
     return out
+
+
+def _within(
+    chosen: NDArray[np.bool_], scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, how: Mapping[str, Any]
+) -> Estimate:  # fmt: skip
+    """`evaluation.auroc` on some frames; NaN where there are none."""
+    if not chosen.any():
+        return Estimate(np.nan, np.nan, np.nan, 0, 0)
+    values, truth, groups = (np.asarray(one)[chosen] for one in (scores, positive, cells))
+    return evaluation.auroc(values, truth, groups, **how)
 
 
 def settling(learnt: Sequence[Mapping[str, Any]]) -> tuple[dict[str, pd.DataFrame], int]:
