@@ -130,7 +130,8 @@ def test_rows_beyond_the_paper_fit_the_schema(tmp_path: Path) -> None:
     }
     covered = calibration.coverage(table["target"], table["mean"], epistemic, cells, n_resamples=50)
     told = evaluation.auroc(epistemic, wrong, cells, 50)
-    rows = reporting.uncertainty_rows("resnet18", correlation, {"AUROC, wrong frames": told}, referred, {"epistemic": covered})
+    tells, intervals = {"AUROC, wrong frames": told}, {"epistemic": covered}
+    rows = reporting.uncertainty_rows("resnet18", correlation, tells, referred, intervals)
     samples = np.random.default_rng(0).random((40, len(table)))
     settled = calibration.stability(samples, [1, 5, 20], 2)
     rows += reporting.samples_rows("resnet18", settled, len(table))
