@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Entry = dict[str, Any]
-N_FEW = 40  # frames of which many samples are drawn
+N_FEW = 24  # frames of which many samples are drawn
 
 
 def steps_of(epochs: int, steps: int, batch_size: int, fold_of: ArrayLike, targets: ArrayLike, n_folds: int) -> int:

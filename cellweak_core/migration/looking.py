@@ -146,7 +146,7 @@ def chosen(frames: pd.DataFrame, directions: NDArray[np.float64], per_cell: int)
 
 def front_shares(
     frames: pd.DataFrame, patches: ArrayLike, trained: Mapping[str, Any], directions: NDArray[np.float64],
-    n_resamples: int = 2000, seed: int = 0, device: str = "auto", most: int = 200,
+    n_resamples: int = 2000, seed: int = 0, device: str = "auto", most: int = 120,
 ) -> dict[str, Estimate]:  # fmt: skip
     """How much of both maps lies ahead, over frames of known mode and over those of each mode.
 
@@ -161,7 +161,7 @@ def front_shares(
         most: Frames, evenly chosen from first to last where there are more.
 
     Returns:
-        Of `ahead_of`, by what the map is and which frames are meant.
+        Of `ahead_of`, by what the map is and which frames are meant; what rests on no cell is left out.
     """
     known = frames[(frames["label"] != UNKNOWN) & np.isfinite(directions[frames["row"].to_numpy()]).all(1)]
     own = known.iloc[np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))]
@@ -169,10 +169,11 @@ def front_shares(
     found = maps(patches, rows, trained, device=device)
     shown = {"Grad-CAM": found["cams"], "integrated gradients": np.abs(found["gradients"]).sum(1)}
     masks = {"": np.ones(len(own), bool)} | {f", {mode}": (own["label"] == mode).to_numpy() for mode in MODES}
-    return {
+    shares = {
         what + words: ahead_of(values[mask], directions[rows][mask], own["cell"].to_numpy()[mask], n_resamples, seed)
         for what, values in shown.items() for words, mask in masks.items()
     }  # fmt: skip
+    return {what: share for what, share in shares.items() if share.n_cells}
 
 
 def missed(found: Mapping[str, ArrayLike]) -> NDArray[np.float64]:

@@ -195,7 +195,8 @@ def uncertainty_rows(
     Args:
         network: As `fig_1a_rows`.
         correlation: Of `calibration.spearman`, absolute error with epistemic variance.
-        wrong: Of `evaluation.auroc`, by what is told from what: wrong frames by epistemic variance, and the like.
+        wrong: Of `evaluation.auroc`, by what is told from what: wrong frames by epistemic variance, and the like; what
+            rests on no frame has no row.
         referred: Of `calibration.referral`, by what the error is: "MSE", or "wrong" (1 where a frame is not TP).
         intervals: Of `calibration.coverage`, by what the interval is of, such as "epistemic".
         kept: Fractions at which the referral curves have a row; those the curve does not have are left out.
@@ -205,6 +206,8 @@ def uncertainty_rows(
     if correlation is not None:
         out.append(_estimate("Uncertainty", name, "Spearman, error and uncertainty", correlation, "", by_cells))
     for column, told in (wrong or {}).items():
+        if not told.n_frames:  # no frame is sure of a mode
+            continue
         out.append(_estimate("Uncertainty", name, column, told, "", f"0.5 is chance, 0 of a gain; {by_cells}"))
     for what, one in (referred or {}).items():
         curve = one.curve
