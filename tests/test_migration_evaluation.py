@@ -212,3 +212,14 @@ def test_the_order_of_frames_does_not_matter(order: list[int]) -> None:
     shuffled = {name: one[order] for name, one in table.items()}
     first, second = (evaluation.per_sequence(**one).set_index("cell").sort_index() for one in (table, shuffled))
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_only_pairs_of_one_part_are_compared() -> None:
+    scores, positive = [0.1, 0.2, 0.8, 0.9, 0.85], [False, True, False, True, True]
+    parts, cells = ["a", "a", "b", "b", "b"], list("vwxyz")
+    # of part a (0.2, 0.1), of part b (0.9, 0.8) and (0.85, 0.8): all in order, while 0.2 is below 0.8
+    assert evaluation.auroc(scores, positive, cells, 20, parts=parts).value == 1
+    assert evaluation.auroc(scores, positive, cells, 20).value == pytest.approx(5 / 6)
+    gain = evaluation.auroc_gain(scores, scores[::-1], positive, cells, 20, parts=parts)
+    assert gain.value == pytest.approx(1 - 1 / 3)
+    assert np.isnan(evaluation.auroc(scores[:2], positive[1::-1], cells[:2], 20, parts=["a", "b"]).value)

@@ -273,7 +273,7 @@ def test_review_pages_show_each_frame_of_the_queue_once() -> None:
         assert axis.get_title(loc="left") == f"{one['rank']}. {one['cell']}, frame {one['frame']}"
         says, labelled = (text.get_text() for text in axis.texts)
         assert says == f"{one['says']} {one['mean']:.2f}, SD {one['epistemic'] ** 0.5:.2f}"
-        assert labelled == f"labelled {one['label']}" + (f": {one['outcome']}" if one["outcome"] else "")
+        assert labelled == f"label {one['label']}" + (f": {one['outcome']}" if one["outcome"] else "")
     tracks = next(review.pages(found.drop(columns=["label", "outcome"]), pictures))
     assert [len(axis.texts) for axis in tracks.axes if axis.get_visible()] == [1] * 9
     long = next(review.pages(found.assign(cell="a very long name of a film/17"), pictures))

@@ -11,7 +11,8 @@ LEARNT = [
     {"network": network, "fold": fold, "step": [10, 20], "loss": [0.5 + fold, 0.4],
      "validation_loss": [0.6, 0.3 + fold],
      "seconds": 10.0 * (1 + fold), "seconds_predicting": 4.0, "rows": np.arange(3 + fold), "parameters": 77 + k,
-     "n_trained": 8 + 2 * fold, **({"few_samples": np.zeros((5, 2))} if fold == 0 else {})}
+     "n_trained": 8 + 2 * fold, "steps": 60, "batch_size": 4,
+     **({"few_samples": np.zeros((5, 2))} if fold == 0 else {})}
     for fold in (0, 1) for k, network in enumerate(("densenet121", "mine"))
 ]  # fmt: skip
 
@@ -31,7 +32,7 @@ def test_curves_have_a_panel_for_each_network_and_a_line_for_each_fold() -> None
 
 
 def test_rows_of_trainings_by_hand() -> None:
-    rows = pd.DataFrame(histories.training_rows(LEARNT, steps=60, batch_size=4, n_samples=3))
+    rows = pd.DataFrame(histories.training_rows(LEARNT, n_samples=3))
     assert set(rows["item"]) == {"Training"}
     assert set(rows["n"]) == {2}
     for name, weights in (("DenseNet", 77), ("mine", 78)):

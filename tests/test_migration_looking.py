@@ -229,7 +229,7 @@ def frames_of(**cells: str) -> pd.DataFrame:
     """By cell its labels, a letter each; rows of the points go on from cell to cell."""
     word = {"C": "continuous", "D": "discontinuous", "?": "unknown"}
     rows = [(f"f/{cell}", word[letter]) for cell, text in cells.items() for letter in text]
-    return pd.DataFrame(rows, columns=["cell", "label"]).assign(row=range(len(rows)))
+    return pd.DataFrame(rows, columns=["cell", "label"]).assign(row=range(len(rows)), part="test")
 
 
 def test_chosen_frames_lie_evenly_within_those_that_move() -> None:
@@ -270,9 +270,10 @@ def test_front_shares_are_those_of_a_literal_loop_over_both_maps() -> None:
     moves[5] = np.nan
     frames["row"] += 1  # patches of other cells lie before and behind
     counted = frames[(frames["label"] != "unknown") & (frames["row"] != 5)]
-    found = looking.front_shares(frames, patches, result, moves, 200, seed=1, device="cpu")
+    found = looking.front_shares(frames, patches, lambda _: result, moves, 200, seed=1, device="cpu")
     kinds = ("", ", continuous", ", discontinuous")
-    assert list(found) == [what + kind for what in ("Grad-CAM", "integrated gradients") for kind in kinds]
+    expected_names = {what + kind for what in looking.MAPS for kind in (*kinds, " minus outline")}
+    assert set(found) <= expected_names | {looking.OUTLINE}
     values = []
     for kind in kinds:
         own = counted[counted["label"] == kind[2:]] if kind else counted
@@ -284,7 +285,7 @@ def test_front_shares_are_those_of_a_literal_loop_over_both_maps() -> None:
                 share = ahead_literally(view.astype(float), moves[row])
                 if np.isfinite(share):  # not of a map that is 0
                     of_cell.setdefault(cell, []).append(share)
-            one = found[what + kind]
+            one = found.get(what + kind, looking.over_cells([np.nan], ["a"]))
             assert (one.n_frames, one.n_cells) == (sum(map(len, of_cell.values())), len(of_cell))
             expected = np.mean([np.mean(shares) for shares in of_cell.values()]) if of_cell else np.nan
             assert one.value == pytest.approx(expected, abs=1e-5, nan_ok=True)
@@ -293,7 +294,7 @@ def test_front_shares_are_those_of_a_literal_loop_over_both_maps() -> None:
     assert found["integrated gradients"].n_frames == 8
     assert (found["integrated gradients"].low, found["integrated gradients"].high) != (0.5, 0.5)
     order = np.random.default_rng(3).permutation(len(frames))
-    again = looking.front_shares(frames.iloc[order], patches, result, moves, 200, seed=1, device="cpu")
+    again = looking.front_shares(frames.iloc[order], patches, lambda _: result, moves, 200, seed=1, device="cpu")
     for name, one in found.items():
         assert again[name] == pytest.approx(one, abs=1e-5, nan_ok=True)
 
@@ -302,14 +303,14 @@ def test_front_shares_of_the_first_and_last_of_many_frames_and_of_none() -> None
     frames, moves = frames_of(a="CCCCC", b="?DDDDDDDD"), np.ones((14, 2))
     moves[10:] = np.nan  # frames that go nowhere are not chosen
     patches, result = pixels(14).numpy(), trained("resnet18")
-    some = looking.front_shares(frames, patches, result, moves, 20, device="cpu", most=3)
+    some = looking.front_shares(frames, patches, lambda _: result, moves, 20, device="cpu", most=3)
     chosen = frames.iloc[[0, 4, 9]]  # of nine known frames the first, the middle and the last
-    alone = looking.front_shares(chosen, patches, result, moves, 20, device="cpu")
+    alone = looking.front_shares(chosen, patches, lambda _: result, moves, 20, device="cpu")
     for name, one in some.items():
         assert one == pytest.approx(alone[name], abs=1e-5, nan_ok=True)
     assert some["integrated gradients, continuous"].n_frames == 2
     for known, directions in ((frames.assign(label="unknown"), moves), (frames, moves * np.nan)):
-        assert looking.front_shares(known, patches, result, directions, 20, device="cpu") == {}
+        assert looking.front_shares(known, patches, lambda _: result, directions, 20, device="cpu") == {}
 
 
 def test_what_gradients_miss_is_a_share_of_the_difference_of_logits() -> None:
@@ -324,3 +325,31 @@ def test_what_gradients_miss_is_a_share_of_the_difference_of_logits() -> None:
         difference = (net(x) - net(torch.zeros_like(x))).numpy()
     literal = np.abs(maps["gradients"].sum((1, 2, 3)) - difference) / np.abs(difference)
     np.testing.assert_allclose(looking.missed(maps), literal, rtol=1e-3)
+
+
+def test_a_frame_is_looked_at_by_a_network_that_never_saw_it() -> None:
+    frames, moves = frames_of(a="CD", b="CD"), np.ones((4, 2))
+    frames["part"] = ["fold 0", "fold 0", "fold 1", "fold 1"]
+    patches, results = pixels(4).numpy(), {"fold 0": trained("resnet18"), "fold 1": trained("densenet40")}
+    asked = list[str]()
+
+    def never_saw(part: str) -> dict[str, object]:
+        asked.append(part)
+        return results[part]
+
+    found = looking.maps_by_part(patches, frames.iloc[::-1], never_saw, "cpu")
+    assert sorted(asked) == ["fold 0", "fold 1"]
+    for part, rows, places in (("fold 0", [1, 0], [2, 3]), ("fold 1", [3, 2], [0, 1])):
+        alone = looking.maps(patches, rows, results[part], device="cpu")
+        for name, values in alone.items():
+            np.testing.assert_array_equal(found[name][places], values)
+    shares = looking.front_shares(frames, patches, never_saw, moves, 20, device="cpu")
+    assert shares["integrated gradients"].n_frames == 4
+
+
+def test_what_a_map_has_more_than_the_outline_is_the_mean_over_cells_of_their_frames_differences() -> None:
+    values, cells = [0.1, 0.3, np.nan, 0.6], ["a", "a", "b", "c"]
+    one = looking.over_cells(values, cells, 50)
+    assert (one.value, one.n_frames, one.n_cells) == (pytest.approx(0.4), 3, 2)
+    with pytest.raises(ValueError, match="cells"):
+        looking.over_cells(values, cells[:2])

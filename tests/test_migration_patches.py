@@ -296,3 +296,14 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     patches.kept(films, tmp_path, 16)
     assert not left.exists()
     assert patches.load(folder)[0].shape == (18, 3, 16, 16)
+
+
+def test_pixels_that_are_not_finite_are_named_when_they_are_cut(tmp_path: Path) -> None:
+    frames = np.ones((3, 20, 20), np.float32)
+    frames[1, 9, 8] = np.nan
+    tifffile.imwrite(tmp_path / "film.tif", frames, photometric="minisblack")
+    (tmp_path / "points.csv").write_text("cell,frame,x,y\n1,0,8,9\n1,1,8,9\n2,1,1,1\n")
+    films = load(tmp_path)
+    assert np.isfinite(patches.cut(films, [0], 5)).all()
+    with pytest.raises(DataError, match=r"frame 1: a pixel that is not a number at x 8, y 9"):
+        patches.cut(films, [0, 1], 5)

@@ -138,6 +138,19 @@ def test_modes_are_means_over_sequences(test: bool) -> None:
         pd.testing.assert_frame_equal(table, scoring.modes(frames, 50, 2)[network])
 
 
+def within(positive: Any, scores: Any, parts: Any) -> float:  # noqa: ANN401 - columns
+    """Pairs of one part counted one by one; each part's share is scikit-learn's."""
+    won = pairs = 0.0
+    truth, values, by = np.asarray(positive, bool), np.asarray(scores, float), np.asarray(parts)
+    for part in np.unique(by):
+        up, down = values[(by == part) & truth], values[(by == part) & ~truth]
+        if len(up) and len(down):
+            own = [bool(by_one == part) for by_one in by]
+            won += roc_auc_score(truth[own], values[own]) * len(up) * len(down)
+            pairs += len(up) * len(down)
+    return won / pairs if pairs else float("nan")
+
+
 @BOTH
 def test_aurocs_are_scikit_learns_on_frames_that_all_have_a_score_for(test: bool) -> None:
     frames, _ = literal_frames(test)
@@ -153,7 +166,7 @@ def test_aurocs_are_scikit_learns_on_frames_that_all_have_a_score_for(test: bool
         own = known(frames, name if scores is None else "vgg16")
         own = own[~own["row"].isin([13, 1, 23, 5])]
         score = own["mean"] if scores is None else scores[own["row"].to_numpy()]
-        values[name] = roc_auc_score(own["label"] == D, score)
+        values[name] = within(own["label"] == D, score, own["part"])
         one = found[name, tells]
         assert one.value == pytest.approx(values[name])
         assert (one.n_frames, one.n_cells) == (len(own), own["cell"].nunique())
@@ -164,6 +177,25 @@ def test_aurocs_are_scikit_learns_on_frames_that_all_have_a_score_for(test: bool
     assert len(set(values.values())) >= 3
     shuffled = frames.sample(frac=1, random_state=0)
     assert scoring.aurocs(shuffled, {"area": area, "speed": speed}, 200, 1) == (found, gained)
+
+
+def test_baselines_are_scored_as_networks_are() -> None:
+    frames, _ = literal_frames(True)
+    half = np.full(len(points()), 0.5)
+    half[3] = np.nan
+    found = scoring.baseline_frames(frames, {"always .5": half, "sure": np.zeros(len(points()))})
+    own = scoring.of_network(frames, "vgg16")
+    assert found["network"].unique().tolist() == ["always .5", "sure"]
+    assert len(found) == 2 * len(own) - (own["row"] == 3).sum()
+    tables = scoring.sequences(found)
+    known_frames = own[(own["label"] != U) & (own["row"] != 3)]
+    for cell, part in known_frames.groupby("cell"):
+        one = tables["always .5"].set_index("cell").loc[cell]
+        assert one["MSE"] == pytest.approx(float(((part["target"] - 0.5) ** 2).mean()))
+        assert one["Uncertain"] == 1
+    sure = tables["sure"].set_index("cell")
+    for cell, part in own[own["label"] != U].groupby("cell"):
+        assert sure.loc[cell, "TP"] == pytest.approx((part["label"] == C).mean())
 
 
 def test_a_network_gains_nothing_over_itself() -> None:
@@ -191,7 +223,7 @@ def test_aurocs_where_there_is_nothing_to_tell() -> None:
 def test_one_known_answer() -> None:
     frames = pd.DataFrame({
         "network": "mine", "row": [0, 1, 2, 3], "cell": list("aabb"), "label": [C, D, C, D],
-        "mean": [0.1, 0.4, 0.5, 0.9],
+        "mean": [0.1, 0.4, 0.5, 0.9], "part": "test",
     })  # fmt: skip
     found, gained = scoring.aurocs(frames, {"area": [4.0, 3.0, 2.0, 1.0]}, 10)
     # of four pairs (0.1, 0.4), (0.1, 0.9) and (0.5, 0.9) are in order; of areas (2, 3) alone
@@ -213,19 +245,22 @@ def test_worth_of_the_uncertainty_by_loops(test: bool) -> None:
         assert (one.correlation.n_frames, one.correlation.n_cells) == (n, cells)
         missed = own["outcome"] != "TP"
         assert 0 < missed.sum() < n
-        assert one.wrong.value == pytest.approx(roc_auc_score(missed, spread))
+        assert one.wrong.value == pytest.approx(within(missed, spread, own["part"]))
         unsure = own["mean"] * (1 - own["mean"])
-        assert one.wrong_by_mean.value == pytest.approx(roc_auc_score(missed, unsure))
+        assert one.wrong_by_mean.value == pytest.approx(within(missed, unsure, own["part"]))
         assert one.gain.value == pytest.approx(one.wrong.value - one.wrong_by_mean.value)
         said = own["outcome"] != "Uncertain"
         if missed[said].nunique() > 1:
-            assert one.fn.value == pytest.approx(roc_auc_score(missed[said], spread[said]))
+            assert one.fn.value == pytest.approx(within(missed[said], spread[said], own["part"][said]), nan_ok=True)
         assert one.fn.n_frames == said.sum()
         assert [one.wrong, one.wrong_by_mean, one.gain, one.fn] == list(one.told().values())
+        shares = one.reliability
+        assert shares["error"] @ shares["n"] == pytest.approx((own["label"] == D).sum())
+        assert shares["uncertainty"] @ shares["n"] == pytest.approx(own["mean"].sum())
         assert one.bins["n"].sum() == n
         assert one.bins["error"] @ one.bins["n"] == pytest.approx(error.sum())
         assert one.bins["uncertainty"].is_monotonic_increasing
-        for name, loss in (("MSE", error**2), ("wrong", missed.astype(float))):
+        for name, loss in (("MSE", error**2), ("not TP", missed.astype(float))):
             curve = one.referred[name].curve.set_index("kept")
             assert curve["value"][1.0] == pytest.approx(loss.mean())
             assert curve["random"].to_numpy() == pytest.approx(np.full(20, loss.mean()))
@@ -274,8 +309,8 @@ def test_a_network_that_is_never_wrong_has_no_auroc_of_being_wrong() -> None:
     right = frames.assign(outcome=np.where(frames["label"] == U, "", "TP"))
     one = scoring.worth(right, trainings(True), 20)["vgg16"]
     assert np.isnan(one.wrong.value)
-    assert (one.referred["wrong"].curve["value"] == 0).all()
-    assert np.isnan(one.referred["wrong"].share.value)
+    assert (one.referred["not TP"].curve["value"] == 0).all()
+    assert np.isnan(one.referred["not TP"].share.value)
 
 
 @BOTH

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cellweak_core.files import DataError
 from cellweak_core.migration.labels import MODES, UNKNOWN, ramps
-from cellweak_core.migration.splits import examples, grouped, overview, require_apart, sides
+from cellweak_core.migration.simulate import Plan, simulate
+from cellweak_core.migration.splits import NONE, examples, grouped, overview, require_apart, sides
 
 
 def points(n_continuous: int, n_discontinuous: int, n_switching: int = 0, seed: int = 0) -> pd.DataFrame:
@@ -116,7 +117,7 @@ def test_fewer_cells_of_a_mode_than_folds_is_plain() -> None:
 
 def test_one_mode_only_and_all_unknown() -> None:
     table = points(6, 0)
-    with pytest.raises(DataError, match="all 6 cells are continuous in most of their frames; label cells of the other"):
+    with pytest.raises(DataError, match="all 6 cells are continuous in most of their frames, and both modes"):
         grouped(table, ramps(table))
     table = points(6, 6).assign(label=UNKNOWN)
     with pytest.raises(DataError, match="no frame has a label: all are unknown"):
@@ -195,3 +196,17 @@ def test_an_overview_by_loops() -> None:
     everywhere = points(6, 6)
     without = overview(everywhere, grouped(everywhere, ramps(everywhere), 3, 0.0))
     assert without["part"].tolist() == ["fold 0", "fold 1", "fold 2"]
+
+
+def test_films_are_kept_together_where_asked() -> None:
+    films = simulate(Plan(n_cells=36, n_frames=6, field_px=64, size_px=32, switching=0.1), seed=4)
+    points, targets = films.points, ramps(films.points)
+    fold_of = grouped(points, targets, 2, 0.2, by="sequence")
+    used = fold_of != NONE
+    assert points[used].assign(part=fold_of[used]).groupby("sequence")["part"].nunique().max() == 1
+    by_cell = grouped(points, targets, 2, 0.2)
+    assert points[used].assign(part=by_cell[used]).groupby("sequence")["part"].nunique().max() > 1
+    with pytest.raises(ValueError, match="cell or sequence"):
+        grouped(points, targets, 2, by="film")
+    with pytest.raises(DataError, match=r"films? (is|are)"):
+        grouped(points, targets, 30, by="sequence")

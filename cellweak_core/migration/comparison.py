@@ -61,6 +61,7 @@ def compare(
     n_samples: int = 50,
     n_stability: int = 200,
     preset: str = "",
+    epochs: int = 0,
     n_jobs: int = 1,
 ) -> list[Entry]:
     """Train every network on every fold, and predict its held-out frames.
@@ -75,11 +76,12 @@ def compare(
         out: Folder of weights and finished work.
         n_samples: T.
         n_stability: Samples of a few frames, drawn from the first fold's networks; 0 for none.
+        epochs: Instead of the run's steps, see `steps_of`.
         preset: "authors" takes `training.AUTHORS` for the networks that are there.
         n_jobs: Trainings at a time.
 
     Returns:
-        For each network and fold: `network`, `fold`, and what `learning.learn` returned.
+        For each network and fold: `network`, `fold`, `steps`, `batch_size`, and what `learning.learn` returned.
 
     Raises:
         RuntimeError: As `map_runs`; finished trainings are kept.
@@ -91,6 +93,7 @@ def compare(
     for network in networks:
         for fold in range(n_folds):
             one = {**run, **(AUTHORS.get(network, {}) if preset else {}), "network": network, "fold": fold}
+            one["steps"] = steps_of(epochs, run["steps"], one["batch_size"], fold_of, targets, n_folds)
             key = hashlib.sha256((json.dumps(one, sort_keys=True) + told).encode()).hexdigest()[:8]
             own = {"n_samples": n_samples, "n_stability": 0 if fold else n_stability, "n_few": N_FEW}
             runs.append(one | own | {"weights": str(out.absolute() / "folds" / f"{network}_{fold}_{key}.safetensors")})
@@ -98,7 +101,8 @@ def compare(
     for one in done:
         if not Path(one["file"]).is_file() or sha256(one["file"]) != one["sha256"]:
             raise DataError(f"{one['file']}: gone or changed since it was made; delete {out / 'work'} to train anew")
-    return [{"network": a["network"], "fold": a["fold"], **b} for a, b in zip(runs, done, strict=True)]
+    told_of = ("network", "fold", "steps", "batch_size")
+    return [{**{name: a[name] for name in told_of}, **b} for a, b in zip(runs, done, strict=True)]
 
 
 def frames_of(learnt: Sequence[Mapping[str, Any]], points: pd.DataFrame, targets: ArrayLike) -> pd.DataFrame:

@@ -270,6 +270,7 @@ def check(
     motion_quantile: float = 0.5,
     n_folds: int = 5,
     test_share: float = 0.25,
+    split_by: str = "cell",
     seed: int = 0,
 ) -> Iterator[str]:
     """Reads every frame of a data set and says what is there and what the chapter would do.
@@ -286,6 +287,7 @@ def check(
         motion_quantile: As `motion.modes`.
         n_folds: As `splits.grouped`.
         test_share: As `splits.grouped`.
+        split_by: As `splits.grouped`.
         seed: As `splits.grouped`.
 
     Yields:
@@ -299,4 +301,4 @@ def check(
 
     films = kept(load(data_dir, channels, axes), min_frames)
     how = {"window": motion_window, "by": tuple(motion_by), "quantile": motion_quantile}
-    yield from lines(films, {"modes_from": modes_from, "targets": targets, **how}, n_folds, test_share, seed)
+    yield from lines(films, {"modes_from": modes_from, "targets": targets, **how}, n_folds, test_share, seed, split_by)

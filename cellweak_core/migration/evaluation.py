@@ -220,8 +220,9 @@ def cell_weights(cells: ArrayLike, n_resamples: int, seed: int) -> Iterator[Floa
 
 
 def auroc_draws(
-    scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0
-) -> tuple[float, Floats]:
+    scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0,
+    parts: ArrayLike | None = None,
+) -> tuple[float, Floats]:  # fmt: skip
     """Chance that a frame of the mode has a higher score than one of the other (ties count half), and resampled.
 
     Args:
@@ -230,42 +231,52 @@ def auroc_draws(
         cells: `(n,)`; whole cells are resampled, as frames of one cell are alike.
         n_resamples: How many.
         seed: The same cells are drawn for every call with it and the same cells: differences are paired.
+        parts: `(n,)` by whom a frame was scored, such as the fold's network: only pairs within a part are compared, as
+            two networks' scores have no common zero. None compares all.
 
     Returns:
-        The AUROC, and `(n_resamples,)`; NaN where one class has no frame.
+        The AUROC, and `(n_resamples,)`; NaN where there is no pair.
 
     Raises:
         ValueError: Lengths differ; scores that are not numbers; no frame.
     """
     values, truth, groups = np.asarray(scores, float), np.asarray(positive, bool), np.asarray(cells).astype(str)
-    _same_length(scores=values, positive=truth, cells=groups)
+    asked = np.zeros(len(values), int) if parts is None else np.asarray(parts).astype(str)
+    by = np.unique(asked, return_inverse=True)[1]
+    _same_length(scores=values, positive=truth, cells=groups, parts=by)
     if not np.isfinite(values).all():
         raise ValueError(f"scores: {(~np.isfinite(values)).sum()} of {len(values)} are not numbers")
-    levels, inverse = np.unique(values, return_inverse=True)
+    strata = [np.flatnonzero(by == k) for k in np.unique(by)]
+    levels = [np.unique(values[own], return_inverse=True)[1] for own in strata]
 
     def weighted(weights: Floats) -> float:
-        above = np.bincount(inverse[truth], weights[truth], len(levels))
-        below = np.bincount(inverse[~truth], weights[~truth], len(levels))
-        pairs = above.sum() * below.sum()
-        return float(above @ (np.cumsum(below) - below / 2) / pairs) if pairs else float("nan")
+        won = pairs = 0.0
+        for own, level in zip(strata, levels, strict=True):
+            up, n = truth[own], int(level.max()) + 1
+            above, below = (np.bincount(level[side], weights[own][side], n) for side in (up, ~up))
+            won += float(above @ (np.cumsum(below) - below / 2))
+            pairs += float(above.sum() * below.sum())
+        return won / pairs if pairs else float("nan")
 
     drawn = [weighted(weights) for weights in cell_weights(groups, n_resamples, seed)]
     return weighted(np.ones(len(values))), np.array(drawn)
 
 
 def auroc(
-    scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0
-) -> Estimate:
+    scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0,
+    parts: ArrayLike | None = None,
+) -> Estimate:  # fmt: skip
     """`auroc_draws` with its 95 % interval over cells."""
-    value, drawn = auroc_draws(scores, positive, cells, n_resamples, seed)
+    value, drawn = auroc_draws(scores, positive, cells, n_resamples, seed, parts)
     return estimate(value, drawn, cells)
 
 
 def auroc_gain(
-    first: ArrayLike, second: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0
-) -> Estimate:
+    first: ArrayLike, second: ArrayLike, positive: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0,
+    parts: ArrayLike | None = None,
+) -> Estimate:  # fmt: skip
     """AUROC of one score minus that of another on the same frames; each resample has the same cells on both sides."""
-    one, other = (auroc_draws(scores, positive, cells, n_resamples, seed) for scores in (first, second))
+    one, other = (auroc_draws(scores, positive, cells, n_resamples, seed, parts) for scores in (first, second))
     return estimate(one[0] - other[0], one[1] - other[1], cells)
 
 

@@ -17,7 +17,14 @@ from .. import composites
 from ..plotting import COLOURS, bare, require, sentence, style, subplots
 from .evaluation import HIGH, LOW, OUTCOMES, mode_of_cells
 from .figures_supervision import BETWEEN, MODE_COLOURS, measures, targets
-from .figures_uncertainty import calibration, error_by_uncertainty, referral, saliency_sheet, stability
+from .figures_uncertainty import (
+    calibration,
+    error_by_uncertainty,
+    referral,
+    reliability,
+    saliency_sheet,
+    stability,
+)  # fmt: skip
 from .labels import MODES, UNKNOWN
 from .reporting import NAMES
 
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "calibration", "channel_limits", "colours", "error_by_uncertainty", "fig_1a", "fig_1b", "fig_1c", "measures",
-    "referral", "saliency_sheet", "stability", "targets",
+    "referral", "reliability", "saliency_sheet", "stability", "targets",
 ]  # fmt: skip
 
 WIDTH_IN = 7.8
@@ -80,7 +87,7 @@ def fig_1a(tables: Mapping[str, pd.DataFrame]) -> Figure:
             axis = figure.add_subplot(grid[k, 1], sharey=first)
             first = first or axis
             _bars(axis, table, name)
-        axis.set_xlabel("test sequence (number of frames on top)")
+        axis.set_xlabel("sequence (number of frames on top)")
         handles, labels = first.get_legend_handles_labels() if first is not None else ([], [])
         figure.legend(handles, labels, loc="outside upper right", ncols=len(OUTCOMES))
     return figure
@@ -170,7 +177,7 @@ def fig_1c(
     table: pd.DataFrame, patches: ArrayLike, every: int = 3, n_columns: int = 13,
     order: Sequence[int | None] | None = None, limits: Sequence[tuple[float, float]] | None = None,
 ) -> Figure:  # fmt: skip
-    """Fig. 1c: every third frame of a few cells, above each the expert's label, below the network's on its colour.
+    """Fig. 1c: every third frame of a few cells, above each its label, below the network's on its colour.
 
     Args:
         table: `cell`, `frame`, `label`, `mean`; cells in the table's order.
@@ -216,7 +223,7 @@ def fig_1c(
             _strip(axis, pictures[own], table.iloc[chosen[own]], n_columns, tile_in)
             axis.set_title(f"{name}, {kind}, every {every} frames", fontsize=9, loc="left", color=MODE_COLOURS[kind])
         figure.supxlabel(
-            "above: frame and the expert's label; below: the network's verdict and prediction", fontsize=8
+            "above: frame and its label; below: the network's verdict and prediction", fontsize=8
         )
         bar = figure.colorbar(ScalarMappable(cmap=plt.get_cmap(MAP)), ax=axes, fraction=0.03, pad=0.01, aspect=30)
         bar.set_label("prediction: 0 continuous, 1 discontinuous", fontsize=8)

@@ -95,13 +95,45 @@ def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def referral(found: Mapping[str, Referral], error: str = "MSE", as_accuracy: bool = False) -> Figure:
+def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Share of discontinuous frames against the prediction, in bins of equally many frames, 95 % over cells.
+
+    Args:
+        tables: Of `scoring.Worth.reliability`, by network.
+
+    Raises:
+        ValueError: Columns missing.
+    """
+    for network, table in tables.items():
+        require(table, ("uncertainty", "error", "low", "high"), network)
+    if not any(len(table) for table in tables.values()):
+        return sentence("No prediction was compared with its mode in this run.")
+    with style():
+        figure, axis = subplots(figsize=(5.6, 3.6))
+        axis.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=":", label="as it ought to be")
+        for k, (network, table) in enumerate(tables.items()):
+            look = _look(k)
+            axis.plot(table["uncertainty"], table["error"], label=NAMES.get(network, network), **look)
+            axis.vlines(table["uncertainty"], table["low"], table["high"], color=look["color"], linewidth=1.1)
+        axis.set(xlabel="prediction (mean of the bin)", ylabel="share of discontinuous frames")
+        axis.set(xlim=(0, 1), ylim=(0, 1))
+        axis.set_aspect("equal")
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def referral(
+    found: Mapping[str, Referral], error: str = "MSE", as_accuracy: bool = False,
+    others: Mapping[str, Referral] | None = None, other: str = "",
+) -> Figure:  # fmt: skip
     """Error of the frames kept when the most uncertain ones go to a person; a panel for each network.
 
     Args:
         found: Of `calibration.referral`, by network.
         error: What the error is, or what 1 minus the error is.
         as_accuracy: Draw 1 minus the error.
+        others: The same frames in another order, by network.
+        other: What that order is.
     """
     if not found:
         return sentence("No frames were referred in this run.")
@@ -122,7 +154,10 @@ def referral(found: Mapping[str, Referral], error: str = "MSE", as_accuracy: boo
             axis.fill_between(
                 curve["kept"], shown(curve["low"]), shown(curve["high"]), color=COLOURS[0], alpha=0.18, linewidth=0
             )
-            axis.plot(curve["kept"], shown(curve["value"]), color=COLOURS[0], label="most uncertain referred")
+            axis.plot(curve["kept"], shown(curve["value"]), color=COLOURS[0], label="by epistemic variance")
+            if others and network in others:
+                beside = others[network].curve
+                axis.plot(beside["kept"], shown(beside["value"]), color=COLOURS[1], label=other, linewidth=1.3)
             axis.plot(curve["kept"], shown(curve["random"]), "--", color=FAINT, label="by lot", linewidth=1.3)
             axis.plot(curve["kept"], shown(curve["perfect"]), ":", color="black", label="largest error", linewidth=1.3)
             share = one.share
@@ -138,7 +173,7 @@ def referral(found: Mapping[str, Referral], error: str = "MSE", as_accuracy: boo
         else:
             axes[0, 0].set_ylim(bottom=0)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4 if others else 3)
     return figure
 
 

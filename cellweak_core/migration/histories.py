@@ -40,18 +40,17 @@ def curves_of(learnt: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return found.sort_values("panel", key=lambda c: c.map(rank), kind="stable", ignore_index=True)
 
 
-def training_rows(learnt: Sequence[Mapping[str, Any]], steps: int, batch_size: int, n_samples: int) -> list[Row]:
+def training_rows(learnt: Sequence[Mapping[str, Any]], n_samples: int) -> list[Row]:
     """Item "Training": a row for each network, over its folds.
 
     Args:
         learnt: Of `comparison.compare`.
-        steps: Of each training.
-        batch_size: Frames of a step.
         n_samples: T.
     """
     out = list[Row]()
     for network in dict.fromkeys(one["network"] for one in learnt):
         own = [one for one in learnt if one["network"] == network]
+        steps, batch_size = own[0]["steps"], own[0]["batch_size"]
         seconds = np.array([one["seconds"] for one in own], float)
         predicted = np.array([one["seconds_predicting"] for one in own], float)
         drawn = sum(len(one["rows"]) * n_samples + np.asarray(one.get("few_samples", ())).size for one in own)
@@ -123,8 +122,8 @@ def front_row(network: str, what: str, one: Estimate) -> Row:
     return {
         "item": "Looking", "row": NAMES.get(network, network), "column": what, "value": one.value, "low": one.low,
         "high": one.high, "n": one.n_cells, "unit": "fraction",
-        "note": f"share ahead of the centroid, .5 for a map that does not care; {one.n_frames} frames; 95 % by "
-                "resampling cells; n counts cells",
+        "note": f"share ahead of the centroid, or a difference of two; {one.n_frames} frames; 95 % by resampling "
+                "cells; n counts cells",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ All of it in float32: a gradient is a small difference, for which bf16 has too f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,9 @@ from .training import read
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAPS = ("Grad-CAM", "integrated gradients")
+OUTLINE = "the cell's outline"
 
 
 def maps(
@@ -96,36 +99,78 @@ def maps(
     return of
 
 
+def maps_by_part(
+    patches: ArrayLike, frames: pd.DataFrame, trained_of: Callable[[str], Mapping[str, Any]], device: str = "auto"
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
+    """`maps` of frames, each by a network that never saw it.
+
+    Args:
+        patches: As `maps`.
+        frames: `row` and `part` of each.
+        trained_of: By the part of a frame, see `saving.never_saw`.
+        device: As `maps`.
+
+    Returns:
+        As `maps`, in the order of the frames.
+    """
+    n, shape = len(frames), np.shape(patches)[1:]
+    out = {
+        "cams": np.zeros((n, *shape[1:]), np.float32), "gradients": np.zeros((n, *shape), np.float32),
+        "incompleteness": np.zeros(n, np.float32),
+    }  # fmt: skip
+    for part in dict.fromkeys(frames["part"]):
+        at = np.flatnonzero(frames["part"] == part)
+        found = maps(patches, frames["row"].to_numpy()[at], trained_of(part), device=device)
+        for name, values in found.items():
+            out[name][at] = values
+    return out
+
+
+def over_cells(values: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0) -> Estimate:
+    """The mean over cells of the mean of each cell's frames, each cell counted once.
+
+    Args:
+        values: `(n,)` of each frame; NaN is left out.
+        cells: `(n,)` cell of each frame.
+        n_resamples: Resamples of whole cells.
+        seed: Of the resamples.
+
+    Returns:
+        The mean with its 95 % interval, and the frames and cells that count; NaN where none does, no interval where one
+        cell does.
+
+    Raises:
+        ValueError: Lengths differ.
+    """
+    import pandas as pd
+
+    of, groups = np.asarray(values, float), np.asarray(cells).astype(str)
+    if groups.shape != of.shape:
+        raise ValueError(f"cells: expected one for each of {len(of)} maps, got {groups.shape}")
+    counted = np.isfinite(of)
+    frames = pd.DataFrame({"cell": groups[counted], "value": of[counted]})
+    table = frames.groupby("cell").mean()
+    found = over_sequences(table, ("value",), n_resamples, seed).iloc[0]
+    return Estimate(float(found["value"]), float(found["low"]), float(found["high"]), len(frames), len(table))
+
+
 def ahead_of(
     maps_: ArrayLike, directions: ArrayLike, cells: ArrayLike, n_resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """How much of its maps lies ahead of a cell, each cell counted once: the mean over cells of their frames' mean.
+    """How much of its maps lies ahead of a cell: `over_cells` of `saliency.front_share`.
 
     Args:
         maps_: `(n, H, W)`, 0 or more, as `saliency.front_share` takes them.
         directions: `(n, 2)` of `motion.directions`. Frames without one are left out, and so are those whose cell stands
             still or whose map is 0.
         cells: `(n,)` cell of each frame.
-        n_resamples: Resamples of whole cells.
-        seed: Of the resamples.
-
-    Returns:
-        The share in [0, 1], 0.5 where nothing is looked at more than the rest, with its 95 % interval, and the frames
-        and cells that count; NaN where none does, no interval where one cell does.
+        n_resamples: As `over_cells`.
+        seed: As `over_cells`.
 
     Raises:
         ValueError: Lengths differ; a map below 0.
     """
-    import pandas as pd
-
-    share, groups = front_share(maps_, directions), np.asarray(cells).astype(str)
-    if groups.shape != share.shape:
-        raise ValueError(f"cells: expected one for each of {len(share)} maps, got {groups.shape}")
-    counted = np.isfinite(share)
-    frames = pd.DataFrame({"cell": groups[counted], "ahead": share[counted]})
-    table = frames.groupby("cell").mean()
-    found = over_sequences(table, ("ahead",), n_resamples, seed).iloc[0]
-    return Estimate(float(found["value"]), float(found["low"]), float(found["high"]), len(frames), len(table))
+    return over_cells(front_share(maps_, directions), cells, n_resamples, seed)
 
 
 def chosen(frames: pd.DataFrame, directions: NDArray[np.float64], per_cell: int) -> pd.DataFrame:
@@ -145,34 +190,45 @@ def chosen(frames: pd.DataFrame, directions: NDArray[np.float64], per_cell: int)
 
 
 def front_shares(
-    frames: pd.DataFrame, patches: ArrayLike, trained: Mapping[str, Any], directions: NDArray[np.float64],
-    n_resamples: int = 2000, seed: int = 0, device: str = "auto", most: int = 120,
+    frames: pd.DataFrame, patches: ArrayLike, trained_of: Callable[[str], Mapping[str, Any]],
+    directions: NDArray[np.float64], n_resamples: int = 2000, seed: int = 0, device: str = "auto", most: int = 120,
 ) -> dict[str, Estimate]:  # fmt: skip
-    """How much of both maps lies ahead, over frames of known mode and over those of each mode.
+    """How much of both maps lies ahead, beside how much of the cell itself does, over frames of known mode.
+
+    A cell that is broader in front has more of its outline ahead of its centroid, and so has any map that is of the
+    cell: what counts is the difference to the cell's own outline.
 
     Args:
-        frames: Of one network (`scoring.of_network`): `row`, `cell`, `label`.
+        frames: Of one network (`scoring.of_network`): `row`, `cell`, `label`, `part`.
         patches: As `maps`.
-        trained: As `maps`.
+        trained_of: By the part of a frame ("test", "fold 0" ...): a network that never saw it.
         directions: `(n_points, 2)` of `motion.directions`.
-        n_resamples: As `ahead_of`.
-        seed: As `ahead_of`.
+        n_resamples: As `over_cells`.
+        seed: As `over_cells`.
         device: As `maps`.
         most: Frames, evenly chosen from first to last where there are more.
 
     Returns:
-        Of `ahead_of`, by what the map is and which frames are meant; what rests on no cell is left out.
+        Of `over_cells`, by what is meant: "the cell's outline", both maps, both minus the outline, and both for the
+        frames of each mode; what rests on no cell is left out.
     """
+    from .shapes import foreground
+
     known = frames[(frames["label"] != UNKNOWN) & np.isfinite(directions[frames["row"].to_numpy()]).all(1)]
     own = known.iloc[np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))]
-    rows = own["row"].to_numpy()
-    found = maps(patches, rows, trained, device=device)
-    shown = {"Grad-CAM": found["cams"], "integrated gradients": np.abs(found["gradients"]).sum(1)}
-    masks = {"": np.ones(len(own), bool)} | {f", {mode}": (own["label"] == mode).to_numpy() for mode in MODES}
-    shares = {
-        what + words: ahead_of(values[mask], directions[rows][mask], own["cell"].to_numpy()[mask], n_resamples, seed)
-        for what, values in shown.items() for words, mask in masks.items()
-    }  # fmt: skip
+    rows, cells = own["row"].to_numpy(), own["cell"].to_numpy()
+    of = {what: np.full(len(own), np.nan) for what in (OUTLINE, *MAPS)}
+    if len(own):
+        found = maps_by_part(patches, own, trained_of, device)
+        for what, values in zip(MAPS, (found["cams"], np.abs(found["gradients"]).sum(1)), strict=True):
+            of[what] = front_share(values, directions[rows])
+        masks = foreground(np.stack([np.asarray(patches[row]) for row in rows.tolist()]))  # type: ignore[index]
+        of[OUTLINE] = front_share(masks.astype(float), directions[rows])
+    for what in MAPS:
+        of[f"{what} minus outline"] = of[what] - of[OUTLINE]
+        for mode in MODES:
+            of[f"{what}, {mode}"] = np.where(own["label"] == mode, of[what], np.nan)
+    shares = {what: over_cells(values, cells, n_resamples, seed) for what, values in of.items()}
     return {what: share for what, share in shares.items() if share.n_cells}
 
 

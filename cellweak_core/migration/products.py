@@ -85,6 +85,8 @@ def write_review(
 ) -> tuple[Path, Path]:  # fmt: skip
     """The review sheet: the frames to look at first, with pictures, and as CSV.
 
+    Ordered by epistemic variance, within the frames that the same networks predict.
+
     Args:
         path: Of the PDF.
         films: Of which the frames are.
@@ -97,9 +99,13 @@ def write_review(
         The PDF and the CSV.
     """
     pixels, _ = patches.load(folder)
+    order = frames["epistemic"]
+    if "part" in frames:
+        # networks differ in how much their samples vary, and test frames have several: each part is ordered by itself
+        order = order.groupby(frames["part"]).rank(pct=True)
     asked = review.queue(
         frames.reset_index(drop=True), frames["mean"], frames["epistemic"], frames["aleatoric"], n_frames=n_frames,
-        gap_frames=gap_frames,
+        gap_frames=gap_frames, order=order,
     )  # fmt: skip
     if "row" in frames:  # of the patches
         asked["row"] = frames["row"].to_numpy()[asked["row"]]

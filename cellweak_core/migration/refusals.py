@@ -13,17 +13,19 @@ from .data import Films
 from .motion import MEASURES
 from .networks import NETWORKS
 from .patches import BORDERS
+from .splits import GROUPS
 from .supervision import SOURCES, TARGETS
 
 LEAST_PX = {"vgg16": 32, "densenet121": 32, "densenet40": 8}  # of a patch, below which pooling leaves nothing
 LEAST = {
     "downsample": 1, "min_frames": 1, "motion_window": 1, "n_folds": 2, "epochs": 0, "steps": 1, "batch_size": 2,
     "n_samples": 2, "n_stability": 0, "weight_decay": 0, "review_frames": 1, "review_gap": 1, "n_resamples": 1,
-    "lead_frames": 1, "sim_cells": 1, "size_px": 8,
+    "lead_frames": 1, "sim_cells": 1, "size_px": 8, "seed": 0,
 }  # fmt: skip
 WORDS = {
     "border": BORDERS, "modes_from": ("", *SOURCES), "targets": ("", *TARGETS), "preset": ("", "authors"),
-    "schedule": SCHEDULES, "precision": ("32-true", "bf16-mixed"), "device": ("auto", "cpu", "cuda", "mps"),
+    "split_by": tuple(GROUPS), "schedule": SCHEDULES, "precision": ("32-true", "bf16-mixed"),
+    "device": ("auto", "cpu", "cuda", "mps"),
 }  # fmt: skip
 
 
@@ -51,6 +53,10 @@ def require(given: Mapping[str, Any]) -> None:
     for name, least in LEAST.items():
         if given[name] < least:
             raise ParameterError(f"{name}: expected {least} or more, got {given[name]}")
+    if given["n_jobs"] == 0:
+        raise ParameterError("n_jobs: expected 1 or more, or -1 for every core, got 0")
+    if given["weights"] and not given["data_dir"]:
+        raise ParameterError("weights: expected films to predict, none are given (--data)")
     if 0 < given["n_stability"] < 4:
         raise ParameterError(f"n_stability: expected 4 samples or more, or 0, got {given['n_stability']}")
     for name in ("width", "lr"):

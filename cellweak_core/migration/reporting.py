@@ -189,6 +189,7 @@ def uncertainty_rows(
     referred: Mapping[str, Referral] | None = None,
     intervals: Mapping[str, pd.DataFrame] | None = None,
     kept: Sequence[float] = (0.5, 0.8),
+    reliability: pd.DataFrame | None = None,
 ) -> list[Row]:
     """Item "Uncertainty": whether the epistemic variance says where the network errs.
 
@@ -197,8 +198,9 @@ def uncertainty_rows(
         correlation: Of `calibration.spearman`, absolute error with epistemic variance.
         wrong: Of `evaluation.auroc`, by what is told from what: wrong frames by epistemic variance, and the like; what
             rests on no frame has no row.
-        referred: Of `calibration.referral`, by what the error is: "MSE", or "wrong" (1 where a frame is not TP).
+        referred: Of `calibration.referral`, by what the error is: "MSE", or "not TP" (1 where a frame is not TP).
         intervals: Of `calibration.coverage`, by what the interval is of, such as "epistemic".
+        reliability: Of `scoring.Worth`.
         kept: Fractions at which the referral curves have a row; those the curve does not have are left out.
     """
     name, out = NAMES.get(network, network), list[Row]()
@@ -220,6 +222,14 @@ def uncertainty_rows(
                 note = f"of the surest frames; by lot {row['random']:.3g}, perfect {row['perfect']:.3g}; {by_cells}"
                 unit = UNITS["MSE"] if what == "MSE" else "fraction"
                 out.append(_estimate("Uncertainty", name, f"{what}, {100 * fraction:.0f} % kept", ends, unit, note))
+    if reliability is not None:
+        bins, n = reliability, int(reliability["n"].sum())
+        error = float(((bins["uncertainty"] - bins["error"]).abs() * bins["n"]).sum() / n)
+        out.append({
+            "item": "Uncertainty", "row": name, "column": "calibration error", "value": error, "n": n,
+            "unit": "fraction", "note": f"expected calibration error: mean distance of prediction and share of "
+            f"discontinuous frames, {len(bins)} bins of equally many; n counts frames; no interval",
+        })  # fmt: skip
     for what, table in (intervals or {}).items():
         out.append({
             "item": "Uncertainty", "row": name, "column": f"miscalibration, {what}", "value": miscalibration(table),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def lines(
-    films: Films, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int = 0
+    films: Films, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int = 0, by: str = "cell"
 ) -> Iterator[str]:
     """Reads every frame and says what is there.
 
@@ -29,6 +29,7 @@ def lines(
         n_folds: As `splits.grouped`.
         test_share: As `splits.grouped`.
         seed: As `splits.grouped`.
+        by: As `splits.grouped`.
 
     Yields:
         Lines for people.
@@ -62,7 +63,7 @@ def lines(
         yield from _labels(points)
     elif supervision.get("modes_from") != "labels":
         yield "no labels (column label): modes are taken from the motion"
-    yield from _split(points, supervision, n_folds, test_share, seed)
+    yield from _split(points, supervision, n_folds, test_share, seed, by)
     yield f"digest {films.digest}"
 
 
@@ -81,13 +82,13 @@ def _labels(points: pd.DataFrame) -> Iterator[str]:
 
 
 def _split(
-    points: pd.DataFrame, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int
+    points: pd.DataFrame, supervision: Mapping[str, Any], n_folds: int, test_share: float, seed: int, by: str
 ) -> Iterator[str]:
     """How cells would be split, or why nothing can be trained; new cells for trained networks need neither."""
     try:
         found = supervised(points, **supervision)
         yield from found.said
-        fold_of = grouped(points, found.targets, n_folds, test_share, seed)
+        fold_of = grouped(points, found.targets, n_folds, test_share, seed, by)
     except DataError as error:
         yield f"nothing can be trained ({error}); `-p weights` predicts"
         return

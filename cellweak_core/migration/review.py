@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT = "#333333", "#777777"
-COLUMNS = ("sequence", "cell", "frame", "x", "y", "label", "target")
+COLUMNS = ("part", "sequence", "cell", "frame", "x", "y", "label", "target")
 
 
 def queue(
     points: pd.DataFrame, mean: ArrayLike, epistemic: ArrayLike, aleatoric: ArrayLike | None = None, *,
-    n_frames: int = 60, gap_frames: int = 5,
+    n_frames: int = 60, gap_frames: int = 5, order: ArrayLike | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The most uncertain frames, the most uncertain first.
 
@@ -40,6 +40,7 @@ def queue(
         n_frames: At most so many.
         gap_frames: A frame that is nearer than this to one of the same cell that is already in the queue is left out:
             the same moment is not shown twice. 1 for all frames.
+        order: `(n,)` by which the frames are ordered, the highest first; by default `epistemic`.
 
     Returns:
         `rank` (from 1), `row` (place in `points`), the columns of the points, `mean`, `epistemic`, `aleatoric`,
@@ -63,7 +64,8 @@ def queue(
     verdict = outcomes(np.asarray(mean), labels)
     cells, frames = points["cell"].astype(str).to_numpy(), points["frame"].to_numpy(int)
     taken, chosen = dict[str, list[int]](), list[int]()
-    for row in np.argsort(-values["epistemic"], kind="stable").tolist():
+    by = values["epistemic"] if order is None else np.asarray(order, float)
+    for row in np.argsort(-by, kind="stable").tolist():
         if len(chosen) == n_frames:
             break
         own = taken.setdefault(cells[row], [])
@@ -164,7 +166,7 @@ def _texts(axis: Axes, one: dict[Any, Any], longest: int) -> None:
     if "label" in one:
         outcome = one.get("outcome", "")
         colour = OUTCOME_COLOURS[outcome] if outcome in (OUTCOMES[0], OUTCOMES[2]) else FAINT
-        lines.append((f"labelled {one['label']}" + (f": {outcome}" if outcome else ""), colour))
+        lines.append((f"label {one['label']}" + (f": {outcome}" if outcome else ""), colour))
     at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7.5, "va": "top"}
     for k, (words, colour) in enumerate(lines):
         axis.annotate(words, (0, 0), (0, -3 - 10 * k), color=colour, **at).set_in_layout(False)

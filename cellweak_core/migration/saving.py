@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,14 @@ def trained_of(learnt: Sequence[Mapping[str, Any]], network: str, fold: int) -> 
     """The network of a fold, as `prediction.predict` takes it."""
     own = next(one for one in learnt if (one["network"], one["fold"]) == (network, fold))
     return opened(own["file"], ("architecture",), "migration", build)
+
+
+def never_saw(learnt: Sequence[Mapping[str, Any]], network: str) -> Callable[[str], dict[str, Any]]:
+    """By the part of a frame, as `comparison.frames_of` names it, a network that did not learn from it.
+
+    Of test frames the first fold's, of a fold's its own.
+    """
+    return lambda part: trained_of(learnt, network, 0 if part == "test" else int(part.removeprefix("fold ")))
 
 
 def require_same(trained: Mapping[str, Any], films: Films, path: str | Path) -> None:

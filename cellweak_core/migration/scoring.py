@@ -71,7 +71,7 @@ def aurocs(
 
     Returns:
         Of `evaluation.auroc` and of `evaluation.auroc_gain`, by (network or baseline, what is told), on the frames of
-        known mode which every baseline has a score for.
+        known mode which every baseline has a score for; only frames that one network scored are compared.
     """
     own = {network: of_network(frames, network) for network in networks_of(frames)}
     first = next(iter(own.values()))
@@ -82,13 +82,14 @@ def aurocs(
     if not known.any():
         return {}, {}
     cells, positive = first["cell"].to_numpy(str)[known], (first["label"] == MODES[1]).to_numpy()[known]
+    how: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed, "parts": first["part"].to_numpy(str)[known]}
     scores = {name: table["mean"].to_numpy(float) for name, table in own.items()} | scores
     of = {name: values[known] for name, values in scores.items()}
-    found = {(n, TELLS): evaluation.auroc(v, positive, cells, n_resamples, seed) for n, v in of.items()}
+    found = {(n, TELLS): evaluation.auroc(v, positive, cells, **how) for n, v in of.items()}
     gained = dict[tuple[str, str], Estimate]()
     for base in list(baselines)[:1]:
         for network in own:
-            gain = evaluation.auroc_gain(of[network], of[base], positive, cells, n_resamples, seed)
+            gain = evaluation.auroc_gain(of[network], of[base], positive, cells, **how)
             gained[network, f"gain over {base}"] = gain
     return found, gained
 
@@ -105,7 +106,10 @@ class Worth(NamedTuple):
         fn: AUROC of the epistemic variance for FN among the frames that are TP or FN: those that are sure of a
             mode; NaN where there is one kind only.
         bins: `calibration.error_by_uncertainty`.
-        referred: `calibration.referral` of "MSE", and of "wrong" (1 where a frame is not TP).
+        referred: `calibration.referral` of "MSE", of "not TP" (1 where a frame is not), and of "not TP, by mean" in the
+            order of `mean (1 - mean)`.
+        reliability: The share of discontinuous frames in bins of like predictions, as `error_by_uncertainty` has it:
+            `uncertainty` is the mean prediction, `error` the share.
         intervals: `calibration.coverage` of the "epistemic" variance, of "epistemic + aleatoric", and of "samples".
     """
 
@@ -116,12 +120,13 @@ class Worth(NamedTuple):
     fn: Estimate
     bins: pd.DataFrame
     referred: dict[str, Referral]
+    reliability: pd.DataFrame
     intervals: dict[str, pd.DataFrame]
 
     def told(self) -> dict[str, Estimate]:
         """How well errors are told, by the words of the table."""
         return {
-            "AUROC, wrong frames": self.wrong, "AUROC, wrong frames, by mean (1 - mean)": self.wrong_by_mean,
+            "AUROC, frames not TP": self.wrong, "AUROC, frames not TP, by mean (1 - mean)": self.wrong_by_mean,
             "gain of the epistemic variance": self.gain, "AUROC, FN among TP and FN": self.fn,
         }  # fmt: skip
 
@@ -143,7 +148,8 @@ def worth(
         own = of_network(frames, network)
         own = own[own["label"] != UNKNOWN]
         mean, target, spread = (own[name].to_numpy(float) for name in ("mean", "target", "epistemic"))
-        cells, missed = own["cell"].to_numpy(str), (own["outcome"] != "TP").to_numpy(float)
+        cells, parts = own["cell"].to_numpy(str), own["part"].to_numpy(str)
+        missed = (own["outcome"] != "TP").to_numpy(float)
         rows, drawn = samples_of(learnt, network)
         at = np.searchsorted(rows, own["row"], sorter=np.argsort(rows))
         samples = drawn[:, np.argsort(rows)[at]]
@@ -151,15 +157,17 @@ def worth(
         said = (own["outcome"] != "Uncertain").to_numpy()
         out[network] = Worth(
             calibration.spearman(np.abs(mean - target), spread, cells, **how),
-            evaluation.auroc(spread, missed > 0, cells, **how),
-            evaluation.auroc(unsure, missed > 0, cells, **how),
-            evaluation.auroc_gain(spread, unsure, missed > 0, cells, **how),
-            _within(said, spread, missed > 0, cells, how),
+            evaluation.auroc(spread, missed > 0, cells, **how, parts=parts),
+            evaluation.auroc(unsure, missed > 0, cells, **how, parts=parts),
+            evaluation.auroc_gain(spread, unsure, missed > 0, cells, **how, parts=parts),
+            _within(said, spread, missed > 0, cells, parts, how),
             calibration.error_by_uncertainty(np.abs(mean - target), spread, cells, **how),
             {
                 "MSE": calibration.referral((mean - target) ** 2, spread, cells, **how),
-                "wrong": calibration.referral(missed, spread, cells, **how),
+                "not TP": calibration.referral(missed, spread, cells, **how),
+                "not TP, by mean": calibration.referral(missed, unsure, cells, **how),
             },
+            calibration.error_by_uncertainty(own["label"] == MODES[1], mean, cells, **how),
             {
                 "epistemic": calibration.coverage(target, mean, spread, cells, **how),
                 "epistemic + aleatoric": calibration.coverage(target, mean, both, cells, **how),
@@ -170,13 +178,14 @@ def worth(
 
 
 def _within(
-    chosen: NDArray[np.bool_], scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, how: Mapping[str, Any]
+    chosen: NDArray[np.bool_], scores: ArrayLike, positive: ArrayLike, cells: ArrayLike, parts: ArrayLike,
+    how: Mapping[str, Any],
 ) -> Estimate:  # fmt: skip
     """`evaluation.auroc` on some frames; NaN where there are none."""
     if not chosen.any():
         return Estimate(np.nan, np.nan, np.nan, 0, 0)
-    values, truth, groups = (np.asarray(one)[chosen] for one in (scores, positive, cells))
-    return evaluation.auroc(values, truth, groups, **how)
+    values, truth, groups, by = (np.asarray(one)[chosen] for one in (scores, positive, cells, parts))
+    return evaluation.auroc(values, truth, groups, **how, parts=by)
 
 
 def settling(learnt: Sequence[Mapping[str, Any]]) -> tuple[dict[str, pd.DataFrame], int]:
@@ -211,3 +220,21 @@ def by_network(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What `long` made one table of, by network in its order."""
     parts = table.groupby("network", sort=False)
     return {str(network): own.drop(columns="network").reset_index(drop=True) for network, own in parts}
+
+
+def baseline_frames(frames: pd.DataFrame, baselines: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Frames of the first network with other predictions in place of its own, to be scored as networks are.
+
+    Args:
+        frames: Of `comparison.tested`.
+        baselines: By name: predictions `(n_points,)` in [0, 1] of all rows of the points; frames without one are left
+            out.
+    """
+    import pandas as pd
+
+    first, tables = of_network(frames, networks_of(frames)[0]), list[pd.DataFrame]()
+    for name, values in baselines.items():
+        mean = np.asarray(values, float)[first["row"]]
+        own = first.assign(network=name, mean=mean, epistemic=0.0, aleatoric=mean * (1 - mean))[np.isfinite(mean)]
+        tables.append(own.assign(outcome=evaluation.outcomes(own["mean"].to_numpy(), own["label"].to_numpy())))
+    return pd.concat(tables, ignore_index=True)

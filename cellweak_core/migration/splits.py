@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 TEST, NONE = -1, -2
+GROUPS = {"cell": "cells", "sequence": "films"}
 MIDDLE = 0.5  # targets from here on are discontinuous
 
 
 def grouped(
-    points: pd.DataFrame, targets: ArrayLike, n_folds: int = 5, test_share: float = 0.25, seed: int = 0
-) -> Ints:
+    points: pd.DataFrame, targets: ArrayLike, n_folds: int = 5, test_share: float = 0.25, seed: int = 0,
+    by: str = "cell",
+) -> Ints:  # fmt: skip
     """Independent test cells, and grouped stratified folds of the others.
 
     Gupta 2020, Sec. 2: relative class frequencies "are approximately balanced in each fold", images of a cell are not
@@ -40,6 +42,7 @@ def grouped(
         n_folds: Two or more.
         test_share: Of each mode's cells, below 1; at least one cell of each is tested, and none at 0.
         seed: Of the draw and of the folds.
+        by: "cell", or "sequence": all cells of a film on one side, so that no patch shows a neighbour that trained.
 
     Returns:
         `(n,)`: fold 0 to n_folds - 1, -1 for the rows of test cells, -2 for rows without a target.
@@ -59,19 +62,24 @@ def grouped(
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         raise DataError("no frame has a label: all are unknown; label some frames of both modes")
-    cells, of_row = np.unique(points["cell"].to_numpy(str)[known], return_inverse=True)
+    if by not in GROUPS:
+        raise ValueError(f"by: expected {' or '.join(GROUPS)}, got {by!r}")
+    cells, of_row = np.unique(points[by].to_numpy(str)[known], return_inverse=True)
     share = np.bincount(of_row, values[known] >= MIDDLE) / np.bincount(of_row)
     mode = (share >= 0.5).astype(int)
     counts = np.bincount(mode, minlength=2)
     if not counts.all():
         has = MODES[int(counts.argmax())]
-        raise DataError(f"all {len(cells)} cells are {has} in most of their frames; label cells of the other mode too")
+        raise DataError(
+            f"all {len(cells)} {GROUPS[by]} are {has} in most of their frames, and both modes are needed: label frames "
+            "of the other mode too"
+        )
     rng = np.random.default_rng(seed)
     tested = np.zeros(len(cells), bool)
     for k, n in enumerate(counts.tolist()):
         n_test = max(1, int(np.floor(test_share * n + 0.5))) if test_share else 0
         if n - n_test < n_folds:
-            raise DataError(_too_few(k, n, n_test, n_folds))
+            raise DataError(_too_few(k, n, n_test, n_folds, GROUPS[by]))
         tested[rng.choice(np.flatnonzero(mode == k), n_test, replace=False)] = True
     switching = (share > 0) & (share < 1)
     if test_share and switching.sum() > 1 and not tested[switching].any():
@@ -109,12 +117,12 @@ def sides(fold_of: ArrayLike, cells: ArrayLike) -> Ints:
     return np.array([part_of.get(name, NONE) for name in names.tolist()], np.int64)
 
 
-def _too_few(mode: int, n: int, n_test: int, n_folds: int) -> str:
+def _too_few(mode: int, n: int, n_test: int, n_folds: int, what: str) -> str:
     left = n - n_test
-    fix = f"make n_folds {left}, or label more cells" if left >= 2 else "label more cells"
+    fix = f"make n_folds {left}, or label more {what}" if left >= 2 else f"label more {what}"
     tested = f", {n_test} of them for the test" if n_test else ""
-    cells = f"{n} cell{'s are' if n != 1 else ' is'} {MODES[mode]} in most frames{tested}"
-    return f"{cells}; {n_folds} folds need {n_folds} besides those of the test: {fix}"
+    found = f"{n} {what if n != 1 else what[:-1]} {'are' if n != 1 else 'is'} {MODES[mode]} in most frames{tested}"
+    return f"{found}; {n_folds} folds need {n_folds} besides those of the test: {fix}"
 
 
 def require_apart(fold_of: ArrayLike, cells: ArrayLike) -> None:
