@@ -87,7 +87,9 @@ def test_ranges(name: str, message: str, wrong: list[float], right: list[float])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_none(name: str, value: float) -> None:
     # a command line's "-p weight_decay nan" is a float too
-    refused(f"{name}: expected a finite number, got {value}", **{name: value})
+    with pytest.raises(ParameterError) as refusal:
+        require(given(**{name: value}))
+    assert str(refusal.value) == f"{name}: expected a finite number, got {value}"
 
 
 def test_rates_of_dropout() -> None:

@@ -110,8 +110,11 @@ def test_the_drafts_table(tmp_path: Path) -> None:
     assert wide.loc[0].tolist()[:3] == ["Continuous", "MAE", "0.247 ± 0.097"]
     assert wide.loc[3, "draft model"] == "0.129 ± 0.005"
     one = found[(found["mode"] == "Switching") & (found["column"] == "MSE")].iloc[0]
-    assert wide.loc[5, "Resnet18"] == f"{one['value']:.3f} ± {one['sd']:.3f}"
+    interval = f"[{one['low']:.3f}, {one['high']:.3f}]"
+    assert wide.loc[5, "Resnet18"] == f"{one['value']:.3f} ± {one['sd']:.3f} {interval}"
     assert wide.loc[6, "VGG16"] == "-"
+    assert wide["n"].tolist() == found["n"].tolist()
+    assert wide.columns[-1] == "n"
     few = reporting.per_mode_rows("x", none)
     assert {one["row"] for one in few} == {"x, Continuous"}
     assert few[0]["note"] == "one sequence, no interval; n counts sequences; 1 frame"

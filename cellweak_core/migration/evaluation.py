@@ -277,7 +277,12 @@ def auroc_gain(
 ) -> Estimate:  # fmt: skip
     """AUROC of one score minus that of another on the same frames; each resample has the same cells on both sides."""
     one, other = (auroc_draws(scores, positive, cells, n_resamples, seed, parts) for scores in (first, second))
-    return estimate(one[0] - other[0], one[1] - other[1], cells)
+    return gain(one, other, cells)
+
+
+def gain(first: tuple[float, Floats], second: tuple[float, Floats], cells: ArrayLike) -> Estimate:
+    """One of `auroc_draws` minus another of the same cells and seed."""
+    return estimate(first[0] - second[0], first[1] - second[1], cells)
 
 
 def estimate(value: float, drawn: ArrayLike, cells: ArrayLike) -> Estimate:

@@ -50,10 +50,7 @@ def error_by_uncertainty(
         return sentence("No error was compared with its uncertainty in this run.")
     with style():
         figure, axis = subplots(figsize=(6.4, 3.4))
-        for k, (network, table) in enumerate(tables.items()):
-            look = _look(k)
-            axis.plot(table["uncertainty"], table["error"], label=NAMES.get(network, network), **look)
-            axis.vlines(table["uncertainty"], table["low"], table["high"], color=look["color"], linewidth=1.1)
+        _lines(axis, tables)
         if all((table["uncertainty"] > 0).all() for table in tables.values()):
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -61,8 +58,16 @@ def error_by_uncertainty(
             axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel=f"{uncertainty} (mean of the bin)", ylabel=error)
         axis.set_ylim(bottom=0)
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _lines(axis: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
+    """A line for each network's bins, with intervals, and the names beside the axis."""
+    for k, (network, table) in enumerate(tables.items()):
+        look = _look(k)
+        axis.plot(table["uncertainty"], table["error"], label=NAMES.get(network, network), **look)
+        axis.vlines(table["uncertainty"], table["low"], table["high"], color=look["color"], linewidth=1.1)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -79,8 +84,7 @@ def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
     if not any(len(table) for table in tables.values()):
         return sentence("No interval was compared with its targets in this run.")
     with style():
-        figure, axis = subplots(figsize=(5.6, 3.6))
-        axis.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=":", label="as it ought to be")
+        figure, axis = _against_the_diagonal("nominal share", "covered share")
         for k, (name, table) in enumerate(tables.items()):
             look = _look(k)
             axis.fill_between(
@@ -89,10 +93,16 @@ def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
             axis.plot(table["nominal"], table["covered"], label=NAMES.get(name, name), **look)
         axis.text(0.97, 0.03, "too narrow", ha="right", fontsize=8, color=FAINT, transform=axis.transAxes)
         axis.text(0.03, 0.93, "too wide", fontsize=8, color=FAINT, transform=axis.transAxes)
-        axis.set(xlabel="nominal share", ylabel="covered share", xlim=(0, 1), ylim=(0, 1))
-        axis.set_aspect("equal")
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _against_the_diagonal(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Two shares that ought to be equal."""
+    figure, axis = subplots(figsize=(5.6, 3.6))
+    axis.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=":", label="as it ought to be")
+    axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return figure, axis
 
 
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -109,16 +119,8 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     if not any(len(table) for table in tables.values()):
         return sentence("No prediction was compared with its mode in this run.")
     with style():
-        figure, axis = subplots(figsize=(5.6, 3.6))
-        axis.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=":", label="as it ought to be")
-        for k, (network, table) in enumerate(tables.items()):
-            look = _look(k)
-            axis.plot(table["uncertainty"], table["error"], label=NAMES.get(network, network), **look)
-            axis.vlines(table["uncertainty"], table["low"], table["high"], color=look["color"], linewidth=1.1)
-        axis.set(xlabel="prediction (mean of the bin)", ylabel="share of discontinuous frames")
-        axis.set(xlim=(0, 1), ylim=(0, 1))
-        axis.set_aspect("equal")
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure, axis = _against_the_diagonal("prediction (mean of the bin)", "share of discontinuous frames")
+        _lines(axis, tables)
     return figure
 
 

@@ -110,19 +110,10 @@ def hard(points: pd.DataFrame) -> NDArray[np.float64]:
     Deviation: migration modes from motion are taken as they are, 0 or 1: they flip every few frames, and ramps of runs
     so short would say 0.4 or 0.6 of nearly every frame.
 
-    Args:
-        points: Of `data.Films`, with labels; rows in any order.
-
-    Returns:
-        `(n,)` in the order of the rows, NaN where the label is unknown.
-
-    Raises:
-        ValueError: As `runs`.
+    Takes, gives and refuses what `ramps` does.
     """
-    known = _known(points)
-    out = np.full(len(points), np.nan)
-    out[(points["label"] != UNKNOWN).to_numpy()] = np.take(SURE, (known["label"] == MODES[1]).to_numpy(int))
-    return out
+    _known(points)  # refuses other words
+    return np.asarray(points["label"].map(dict(zip(MODES, SURE, strict=True))), np.float64)
 
 
 def _known(points: pd.DataFrame) -> pd.DataFrame:

@@ -150,7 +150,7 @@ def beside_draft(tables: Mapping[str, pd.DataFrame], digits: int = 3) -> pd.Data
         digits: Behind the point.
 
     Returns:
-        `mode`, `error`, `draft model`, and a column for each network; text "mean ± sd over sequences", "-" for none.
+        `mode`, `error`, `draft model`, and a column for each network; text "mean ± sd over sequences [95 %]", "-" for none; last `n`, how many sequences.
     """
     import pandas as pd
 
@@ -163,8 +163,12 @@ def beside_draft(tables: Mapping[str, pd.DataFrame], digits: int = 3) -> pd.Data
         line["draft model"] = _plus_minus(row["value"], (row["high"] - row["low"]) / 2, digits)
         for network, table in tables.items():
             own = table[(table["mode"] == mode) & (table["column"] == error)].iloc[0]
-            line[NAMES.get(network, network)] = _plus_minus(own["value"], own["sd"], digits)
-        out.append(line)
+            text = _plus_minus(own["value"], own["sd"], digits)
+            if np.isfinite([own["low"], own["high"]]).all():
+                text += f" [{own['low']:.{digits}f}, {own['high']:.{digits}f}]"
+            line[NAMES.get(network, network)] = text
+            line["n"] = max(int(own["n"]), line.get("n", 0))
+        out.append({name: line[name] for name in sorted(line, key=lambda name: name == "n")})  # n last
     return pd.DataFrame(out)
 
 

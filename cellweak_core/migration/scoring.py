@@ -85,12 +85,12 @@ def aurocs(
     how: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed, "parts": first["part"].to_numpy(str)[known]}
     scores = {name: table["mean"].to_numpy(float) for name, table in own.items()} | scores
     of = {name: values[known] for name, values in scores.items()}
-    found = {(n, TELLS): evaluation.auroc(v, positive, cells, **how) for n, v in of.items()}
-    gained = dict[tuple[str, str], Estimate]()
-    for base in list(baselines)[:1]:
-        for network in own:
-            gain = evaluation.auroc_gain(of[network], of[base], positive, cells, **how)
-            gained[network, f"gain over {base}"] = gain
+    drawn = {name: evaluation.auroc_draws(values, positive, cells, **how) for name, values in of.items()}
+    found = {(name, TELLS): evaluation.estimate(*one, cells) for name, one in drawn.items()}
+    gained = {
+        (network, f"gain over {base}"): evaluation.gain(drawn[network], drawn[base], cells)
+        for base in list(baselines)[:1] for network in own
+    }  # fmt: skip
     return found, gained
 
 
@@ -155,11 +155,14 @@ def worth(
         samples = drawn[:, np.argsort(rows)[at]]
         both, unsure = spread + own["aleatoric"].to_numpy(float), mean * (1 - mean)
         said = (own["outcome"] != "Uncertain").to_numpy()
+        by_spread, by_mean = (
+            evaluation.auroc_draws(scores, missed > 0, cells, **how, parts=parts) for scores in (spread, unsure)
+        )
         out[network] = Worth(
             calibration.spearman(np.abs(mean - target), spread, cells, **how),
-            evaluation.auroc(spread, missed > 0, cells, **how, parts=parts),
-            evaluation.auroc(unsure, missed > 0, cells, **how, parts=parts),
-            evaluation.auroc_gain(spread, unsure, missed > 0, cells, **how, parts=parts),
+            evaluation.estimate(*by_spread, cells),
+            evaluation.estimate(*by_mean, cells),
+            evaluation.gain(by_spread, by_mean, cells),
             _within(said, spread, missed > 0, cells, parts, how),
             calibration.error_by_uncertainty(np.abs(mean - target), spread, cells, **how),
             {

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import DataError
 from .labels import MODES, UNKNOWN, hard, ramps
-from .motion import MEASURES, MORE_IS, labelled, modes, told
+from .motion import MEASURES, MORE_IS, modes, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def supervised(
     measures, found, said = None, points, tuple[str, ...]()
     if source == "motion":
         measures = modes(points, window, by, quantile)
-        found = labelled(points, window=window, by=by, quantile=quantile)
+        found = points.assign(label=measures["label"])
         said = tuple(told(measures))
     counts = found["label"].value_counts()
     fix = (
