@@ -150,7 +150,8 @@ def beside_draft(tables: Mapping[str, pd.DataFrame], digits: int = 3) -> pd.Data
         digits: Behind the point.
 
     Returns:
-        `mode`, `error`, `draft model`, and a column for each network; text "mean ± sd over sequences [95 %]", "-" for none; last `n`, how many sequences.
+        `mode`, `error`, `draft model`, and a column for each network; text "mean ± sd over sequences [95 %]",
+            "-" for none; last `n`, how many sequences.
     """
     import pandas as pd
 
